@@ -190,7 +190,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 	a.engine = engine.New(
 		engine.Options{
 			Telemetry: a.telemetry, Log: a.log, Audit: a.audit, Queries: a.queries.sink(),
-			Events: a.watch.hub, Stops: stopping{&a.watch},
+			Events: a.watch.hub, Blocker: blocking{&a.watch},
 		},
 		first.engine,
 	)

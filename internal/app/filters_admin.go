@@ -188,7 +188,7 @@ func (a *App) TestFilter(name, typ, client string) (any, error) {
 		return nil, fmt.Errorf("client %q is not an address", client)
 	}
 	r := FilterTested{Name: wire.NameText(n), Type: typ, Client: addr.String(), Paused: a.isPaused()}
-	view := a.current.Load().engine.Of(addr.Unmap(), netip.AddrPort{}, nil)
+	view := a.current.Load().engine.ViewFor(addr.Unmap(), netip.AddrPort{}, nil)
 	r.View = view.Name
 	judged := a.judge(view, wire.Lower(nil, n), t, addr)
 	v := judged.Verdict

@@ -196,7 +196,7 @@ func access(c *config.Config, n networks) (*policy.Access, error) {
 // limits returns what bounds replies. The limiter's table and the secrets of cookies are
 // those of old where c says the same of them.
 func limits(old *generation, c *config.Config) (engine.Limits, error) {
-	l := engine.Limits{UDPSize: c.EDNS.UDPSize, Padding: c.EDNS.Padding, Hiding: c.Encrypted.Padding}
+	l := engine.Limits{UDPSize: c.EDNS.UDPSize, Padding: c.EDNS.Padding, EncryptedPadding: c.Encrypted.Padding}
 	var err error
 	r := c.Policy.RateLimit
 	switch {

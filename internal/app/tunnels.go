@@ -9,13 +9,13 @@ import (
 	"port53/internal/top"
 )
 
-// stopping tells the engine whose questions are not asked of others.
-type stopping struct{ watch *watch }
+// blocking tells the engine whose questions are not asked of others.
+type blocking struct{ watch *watch }
 
-// Stops implements [engine.Stopper].
-func (s stopping) Stops(client netip.Addr, name []byte) bool {
+// Blocks implements [engine.Blocker].
+func (s blocking) Blocks(client netip.Addr, name []byte) bool {
 	t := s.watch.tunnels.Load()
-	return t != nil && t.Stops(client, name)
+	return t != nil && t.Blocks(client, name)
 }
 
 // followTunnels begins or ends the watch for tunnels as the configuration says, after a reload too.
@@ -39,7 +39,7 @@ func (a *App) followTunnels() {
 			"client", x.Client, "domain", x.Domain, "action", policy.Action, "why", x.Why,
 			"octets_in_names", x.Octets, "octets_in_answers", x.Answers, "samples", x.Samples)
 	}})
-	w.endTunnels = w.hub.Take(event.Misses, t.Take)
+	w.endTunnels = w.hub.Subscribe(event.Misses, t.Take)
 	w.tunnels.Store(t)
 }
 

@@ -294,7 +294,7 @@ func (a *App) viewNamed(name string) (*engine.View, error) {
 	if name == "" {
 		return &g.View, nil
 	}
-	if v := g.Named(name); v != nil {
+	if v := g.ViewByName(name); v != nil {
 		return v, nil
 	}
 	return nil, fmt.Errorf("there is no view %s", name)
@@ -355,7 +355,7 @@ func viewOf(g *generation, client, listen, key string) (*ViewOf, error) {
 			return nil, fmt.Errorf("no key %q is configured", key)
 		}
 	}
-	v := g.engine.Of(addr.Unmap(), at, name)
+	v := g.engine.ViewFor(addr.Unmap(), at, name)
 	r.View, r.Asks = config.DefaultView, v.Access.MayQuery(addr.Unmap())
 	if v.Name != "" {
 		r.View = v.Name

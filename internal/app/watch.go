@@ -64,7 +64,7 @@ func (a *App) counting() *top.Top {
 	}
 	if w.top == nil {
 		w.top, w.topKeep = top.New(top.Options{Keep: c.Keep, List: a.listName, View: a.telemetry.ViewName, Lost: w.hub.Lost}), c.Keep
-		w.endTop = w.hub.Take(event.Answers|event.Upstream, w.top.Take)
+		w.endTop = w.hub.Subscribe(event.Answers|event.Upstream, w.top.Take)
 	}
 	if w.idle != nil {
 		w.idle.Stop()
@@ -138,7 +138,7 @@ func (a *App) followWhy() {
 	w.why.Set(record, int(c.Size))
 	switch {
 	case record != why.Off && w.endWhy == nil && !w.closed:
-		w.endWhy = w.hub.Take(event.Explained, w.why.Take)
+		w.endWhy = w.hub.Subscribe(event.Explained, w.why.Take)
 	case record == why.Off:
 		w.stopWhy()
 	}
@@ -215,7 +215,7 @@ func (h apiHost) Top(recent bool, limit int) (*top.Report, error) {
 		return nil, errTopOff
 	}
 	h.watch.hub.Flush()
-	return t.Look(recent, limit), nil
+	return t.Report(recent, limit), nil
 }
 
 // Follow implements [api.Host].
@@ -230,8 +230,8 @@ func (h apiHost) Follow(f event.Filter) (<-chan api.Query, func() uint64, func()
 	var lost atomic.Uint64
 	queries := make(chan api.Query, maxBehind)
 	second, n := int64(0), 0
-	end := w.hub.Take(f.Wants(), func(r *event.Record) {
-		if !f.Fits(r) {
+	end := w.hub.Subscribe(f.Wants(), func(r *event.Record) {
+		if !f.Matches(r) {
 			return
 		}
 		if s := r.Time / int64(time.Second); s != second {

@@ -124,7 +124,7 @@ func (s *Sender) session() error {
 	}
 	s.o.Log.Info("dnstap has a collector", "address", s.o.Address)
 	s.connected.Store(true)
-	stop := s.o.Hub.Take(event.Answers|event.Upstream|event.Messages, s.take)
+	stop := s.o.Hub.Subscribe(event.Answers|event.Upstream|event.Messages, s.take)
 	err = s.send(c)
 	stop()
 	s.connected.Store(false)

@@ -39,7 +39,7 @@ func TestDesignatedOfView(t *testing.T) {
 	}}}
 	ask := func(g engine.Generation, local netip.AddrPort, flags string) string {
 		t.Helper()
-		w := engine.New(engine.Options{Uncontained: true}, g).NewWorker()
+		w := engine.New(engine.Options{PropagatePanics: true}, g).NewWorker()
 		peer := &server.Peer{Remote: netip.MustParseAddrPort("198.51.100.9:4000"), Local: local.Addr(), LocalPort: local.Port()}
 		reply := make([]byte, wire.MaxMessage)
 		n := w.Handle(dnstest.ParseQuestion(t, "_dns.resolver.arpa. SVCB"+flags).Message(), peer, 0, reply)

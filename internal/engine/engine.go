@@ -24,10 +24,10 @@ import (
 	"port53/internal/zone"
 )
 
-// A Stopper tells whose questions are not asked of other servers. It is called from many goroutines, for names
+// A Blocker tells whose questions are not asked of other servers. It is called from many goroutines, for names
 // in lower case that neither zones nor the cache answer.
-type Stopper interface {
-	Stops(client netip.Addr, name []byte) bool
+type Blocker interface {
+	Blocks(client netip.Addr, name []byte) bool
 }
 
 // Options make an Engine. The zero value is ready.
@@ -35,12 +35,12 @@ type Options struct {
 	Telemetry *telemetry.Telemetry // nil: nothing is recorded
 	Queries   *telemetry.QueryLog  // nil: queries are not logged
 	Events    *event.Hub           // is told of each query; nil: nobody is
-	Stops     Stopper              // whose questions are refused before others are asked; nil: nobody's
+	Blocker   Blocker              // whose questions are refused before others are asked; nil: nobody's
 	Audit     *telemetry.Audit     // is told who is refused an update, a transfer or a notification; nil: nobody is
 	Log       *slog.Logger         // nil: discard
 
-	// Uncontained lets a panic through, for tests that look for one.
-	Uncontained bool
+	// PropagatePanics lets a panic through, for tests that look for one.
+	PropagatePanics bool
 }
 
 // An Engine answers queries. It is a [server.Handler].
@@ -48,7 +48,7 @@ type Engine struct {
 	telemetry *telemetry.Telemetry
 	queries   *telemetry.QueryLog
 	events    *event.Hub
-	stops     Stopper
+	stops     Blocker
 	audit     *telemetry.Audit
 	log       *slog.Logger
 	contained bool
@@ -63,8 +63,8 @@ type Engine struct {
 // New returns an engine that serves g.
 func New(o Options, g Generation) *Engine {
 	e := &Engine{
-		telemetry: o.Telemetry, queries: o.Queries, events: o.Events, stops: o.Stops,
-		audit: o.Audit, log: o.Log, contained: !o.Uncontained,
+		telemetry: o.Telemetry, queries: o.Queries, events: o.Events, stops: o.Blocker,
+		audit: o.Audit, log: o.Log, contained: !o.PropagatePanics,
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)

@@ -39,7 +39,7 @@ func TestCompactAnswersOK(t *testing.T) {
 	online := dnstest.Zone(t, "compact.", otherZone)
 	signer := &onlineSigner{}
 	online.SetOnline(signer)
-	w := engine.New(engine.Options{Uncontained: true}, engine.Generation{View: engine.View{Zones: zone.NewView(dnstest.Seed).With(
+	w := engine.New(engine.Options{PropagatePanics: true}, engine.Generation{View: engine.View{Zones: zone.NewView(dnstest.Seed).With(
 		zone.Change{Apex: dnstest.Name(t, "example."), Zone: plain}, zone.Change{Apex: dnstest.Name(t, "compact."), Zone: online})}}).NewWorker()
 	ask := func(line string, co byte) []byte {
 		q := dnstest.ParseQuestion(t, line)
@@ -105,7 +105,7 @@ www A 192.0.2.81
 // example.org., and holds broken. without a version that could be served.
 func newWorker(t testing.TB, g engine.Generation) server.Worker {
 	t.Helper()
-	return newWorkerOf(t, engine.Options{Uncontained: true}, g)
+	return newWorkerOf(t, engine.Options{PropagatePanics: true}, g)
 }
 
 func newWorkerOf(t testing.TB, o engine.Options, g engine.Generation) server.Worker {
@@ -283,7 +283,7 @@ func TestOptions(t *testing.T) {
 	for _, over := range []server.Transport{server.DoT, server.DoH, server.DoQ} {
 		peer := tcpPeer
 		peer.Transport = over
-		sealed := newWorker(t, engine.Generation{Limits: engine.Limits{Hiding: 468}})
+		sealed := newWorker(t, engine.Generation{Limits: engine.Limits{EncryptedPadding: 468}})
 		if n := len(handle(sealed, padded, peer)); n != 468 {
 			t.Errorf("padded reply over %v has %d octets", over, n)
 		}
@@ -440,7 +440,7 @@ func TestResponseRates(t *testing.T) {
 		{"a malformed query", malformed, policy.Error, false, wire.FormErr},
 	} {
 		counts := telemetry.New()
-		w := newWorkerOf(t, engine.Options{Uncontained: true, Telemetry: counts}, engine.Generation{Limits: limiting(t)})
+		w := newWorkerOf(t, engine.Options{PropagatePanics: true, Telemetry: counts}, engine.Generation{Limits: limiting(t)})
 		for i := range 2 {
 			if got := handle(w, c.msg, udpPeer); len(got) == 0 || wire.Rcode(got[3]&15) != c.answered || got[2]&2 != 0 {
 				t.Errorf("%s, %d within the limit: %x", c.what, i+1, got)

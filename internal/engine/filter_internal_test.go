@@ -31,7 +31,7 @@ func newFiltered(t *testing.T) *filtered {
 	f := &filtered{T: t, tel: telemetry.New()}
 	config := resolver.Compile(resolver.Settings{})
 	f.gen.Recursion = &Recursion{Cache: cache.New(cache.Options{Size: 1 << 20}), Config: config}
-	f.engine = New(Options{Telemetry: f.tel, Uncontained: true}, f.gen)
+	f.engine = New(Options{Telemetry: f.tel, PropagatePanics: true}, f.gen)
 	f.worker = f.engine.newWorker()
 	return f
 }
@@ -130,7 +130,7 @@ func (f *filtered) summary(name string, typ wire.Type) string {
 	return text
 }
 
-// Each action is the reply that it says, to a question that is in the cache and one that is not.
+// EachView action is the reply that it says, to a question that is in the cache and one that is not.
 func TestFilterActions(t *testing.T) {
 	f := newFiltered(t)
 	f.keep("known.ads.example", wire.TypeA, false, "A 192.0.2.9")

@@ -35,11 +35,11 @@ type Generation struct {
 
 // Limits are what bounds replies.
 type Limits struct {
-	Rates   *policy.RateLimiter // limits UDP answers; nil: no limit
-	Cookies *policy.Cookies     // server cookies; nil: off
-	UDPSize int                 // octets of the largest reply over UDP, and what OPT tells; 0: 1232
-	Padding int                 // over TCP, replies to those who ask are padded to multiples of this (RFC 7830); 0: off
-	Hiding  int                 // the same over encrypted transports
+	Rates            *policy.RateLimiter // limits UDP answers; nil: no limit
+	Cookies          *policy.Cookies     // server cookies; nil: off
+	UDPSize          int                 // octets of the largest reply over UDP, and what OPT tells; 0: 1232
+	Padding          int                 // over TCP, replies to those who ask are padded to multiples of this (RFC 7830); 0: off
+	EncryptedPadding int                 // the same over encrypted transports
 }
 
 // Why says which replies get an id, by which it can be asked later why they are as they are.

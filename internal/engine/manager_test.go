@@ -119,7 +119,7 @@ func TestHandedToTheManager(t *testing.T) {
 				zone.Change{Apex: dnstest.Name(t, "secondary."), Access: &policy.Access{Forward: true}, Zone: dnstest.Zone(t, "secondary.", otherZone)},
 				zone.Change{Apex: dnstest.Name(t, "closed."), Zone: dnstest.Zone(t, "closed.", otherZone)},
 			)
-			w := engine.New(engine.Options{Uncontained: true}, engine.Generation{View: engine.View{Zones: zones}, Manager: m, Keys: tsig.NewRing(*xfr, *ddns)}).NewWorker()
+			w := engine.New(engine.Options{PropagatePanics: true}, engine.Generation{View: engine.View{Zones: zones}, Manager: m, Keys: tsig.NewRing(*xfr, *ddns)}).NewWorker()
 			peer := server.Peer{Remote: netip.AddrPortFrom(netip.MustParseAddr(c.from), 4000), Transport: server.TCP}
 			if c.udp {
 				peer.Transport = server.UDP
@@ -170,7 +170,7 @@ func TestKeyThatIsNotKnown(t *testing.T) {
 			}
 			m, to := &manager{here: true}, &client{}
 			g := engine.Generation{View: engine.View{Zones: zones, Access: &policy.Access{Query: acl}}, Views: views, Manager: m, Keys: tsig.NewRing()}
-			w := engine.New(engine.Options{Uncontained: true}, g).NewWorker()
+			w := engine.New(engine.Options{PropagatePanics: true}, g).NewWorker()
 			peer := server.Peer{Remote: netip.AddrPortFrom(netip.MustParseAddr(from), 4000), Transport: server.TCP}
 			peer.Later = func(*server.Peer) (server.Responder, error) { return to, nil }
 			msg, _ := tsig.SignRequest(key, wire.AppendQuery(nil, 53, uint16(wire.OpcodeUpdate)<<11, dnstest.Name(t, "secondary."), wire.TypeSOA), time.Now())
@@ -212,7 +212,7 @@ func TestAcknowledgementsAreLimited(t *testing.T) {
 			}
 			m, to := &manager{here: true}, &client{}
 			view := zone.NewView(dnstest.Seed).With(zone.Change{Apex: dnstest.Name(t, "example."), Access: access, Zone: dnstest.Zone(t, "example.", exampleZone)})
-			w := engine.New(engine.Options{Uncontained: true}, engine.Generation{
+			w := engine.New(engine.Options{PropagatePanics: true}, engine.Generation{
 				View: engine.View{Zones: view}, Manager: m, Keys: tsig.NewRing(*key), Limits: engine.Limits{Rates: rates},
 			}).NewWorker()
 			peer := server.Peer{Remote: netip.MustParseAddrPort("192.0.2.1:4000"), Transport: c.transport}

@@ -45,7 +45,7 @@ ns.sub A 192.0.2.54
 func ordered(t testing.TB, order wire.Order) server.Worker {
 	t.Helper()
 	view := zone.NewView(dnstest.Seed).With(zone.Change{Apex: dnstest.Name(t, "example."), Zone: dnstest.Zone(t, "example.", orderZone), Order: order})
-	return engine.New(engine.Options{Uncontained: true}, engine.Generation{View: engine.View{Zones: view}}).NewWorker()
+	return engine.New(engine.Options{PropagatePanics: true}, engine.Generation{View: engine.View{Zones: view}}).NewWorker()
 }
 
 // TestOrder asks often, and expects every record first as often as it should be, each whole set
@@ -152,7 +152,7 @@ func TestOrderLeavesTruncated(t *testing.T) {
 		fmt.Fprintf(&text, "many A 192.0.2.%d\n", i)
 	}
 	view := zone.NewView(dnstest.Seed).With(zone.Change{Apex: dnstest.Name(t, "example."), Zone: dnstest.Zone(t, "example.", text.String()), Order: wire.OrderCyclic})
-	w := engine.New(engine.Options{Uncontained: true}, engine.Generation{View: engine.View{Zones: view}}).NewWorker()
+	w := engine.New(engine.Options{PropagatePanics: true}, engine.Generation{View: engine.View{Zones: view}}).NewWorker()
 	msg := query(t, "many.example. A")
 	reply := handle(w, msg, udpPeer)
 	if reply[2]&2 == 0 || !bytes.Equal(reply[6:12], make([]byte, 6)) {

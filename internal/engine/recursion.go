@@ -76,7 +76,7 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 	if w.judgeRPZ(r, false) {
 		return w.rewrite(r)
 	}
-	if s := w.engine.stops; s != nil && s.Stops(w.peer.Remote.Addr(), q.Name.Name()) {
+	if s := w.engine.stops; s != nil && s.Blocks(w.peer.Remote.Addr(), q.Name.Name()) {
 		return w.failing(event.Tunnel, wire.Refused, wire.EDEBlocked)
 	}
 	stale := ok && r.Stale

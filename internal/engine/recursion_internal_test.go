@@ -49,7 +49,7 @@ func waits(e *Engine, to server.Responder, over server.Transport) *pending {
 
 func newTestEngine() (*Engine, *telemetry.Telemetry) {
 	tel := telemetry.New()
-	return New(Options{Telemetry: tel, Uncontained: true}, Generation{}), tel
+	return New(Options{Telemetry: tel, PropagatePanics: true}, Generation{}), tel
 }
 
 // TestRepliesHoldNoWorker has many more answers under way than there are workers to make
@@ -144,7 +144,7 @@ func TestLateRepliesAreLimited(t *testing.T) {
 		config := resolver.Compile(resolver.Settings{IPv4: true})
 		r := resolver.New(resolver.Options{Cache: store, Exchanger: deadNetwork{}}, config)
 		defer r.Close()
-		e := New(Options{Uncontained: true}, Generation{
+		e := New(Options{PropagatePanics: true}, Generation{
 			Limits: Limits{Rates: rates},
 			View:   View{Recursion: &Recursion{Cache: store, Resolver: r, Config: config}},
 		})
@@ -201,7 +201,7 @@ func TestCacheSetBack(t *testing.T) {
 	config := resolver.Compile(resolver.Settings{IPv4: true})
 	r := resolver.New(resolver.Options{Cache: store, Exchanger: deadNetwork{}}, config)
 	defer r.Close()
-	e := New(Options{Uncontained: true}, Generation{View: View{Recursion: &Recursion{Cache: store, Resolver: r, Config: config}}})
+	e := New(Options{PropagatePanics: true}, Generation{View: View{Recursion: &Recursion{Cache: store, Resolver: r, Config: config}}})
 	w, buf := e.newWorker(), make([]byte, wire.MaxMessage)
 	name := []byte("\x03www\x07example\x00")
 	store.Writer().PutAnswer(config.Key(name, wire.TypeA, resolver.Wants{}), &cache.Answer{EDE: -1, TTL: 60, Rcode: wire.NXDomain}, store.Now())

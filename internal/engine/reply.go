@@ -154,7 +154,7 @@ func (w *worker) padding() int {
 	case server.TCP:
 		return w.gen.Limits.Padding
 	}
-	return w.gen.Limits.Hiding
+	return w.gen.Limits.EncryptedPadding
 }
 
 // What answers of the server itself are limited by, all together, and what replies are that

@@ -31,7 +31,7 @@ func tryTunnel(t *testing.T, action string) {
 	r := resolver.New(resolver.Options{Cache: store, Exchanger: deadNetwork{}}, config)
 	defer r.Close()
 	tunnels := top.NewTunnels(top.TunnelOptions{Action: action})
-	e := New(Options{Uncontained: true, Stops: tunnels}, Generation{View: View{Recursion: &Recursion{Cache: store, Resolver: r, Config: config}}})
+	e := New(Options{PropagatePanics: true, Blocker: tunnels}, Generation{View: View{Recursion: &Recursion{Cache: store, Resolver: r, Config: config}}})
 	w, buf, begun, asked := e.newWorker(), make([]byte, wire.MaxMessage), time.Now(), 0
 	late := &stuck{may: make(chan struct{})}
 	close(late.may)

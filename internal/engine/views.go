@@ -179,13 +179,13 @@ func (g *Generation) view(peer *server.Peer, key []byte) *View {
 	return &g.View
 }
 
-// Of returns the view of a client that asks at local, and signs with key if that is not nil.
-func (g *Generation) Of(client netip.Addr, local netip.AddrPort, key []byte) *View {
+// ViewFor returns the view of a client that asks at local, and signs with key if that is not nil.
+func (g *Generation) ViewFor(client netip.Addr, local netip.AddrPort, key []byte) *View {
 	return g.view(&server.Peer{Remote: netip.AddrPortFrom(client, 0), Local: local.Addr(), LocalPort: local.Port()}, key)
 }
 
-// Each calls f with every view, in the order in which they are tried, that of all others last.
-func (g *Generation) Each(f func(v *View)) {
+// EachView calls f with every view, in the order in which they are tried, that of all others last.
+func (g *Generation) EachView(f func(v *View)) {
 	if g.Views != nil {
 		for i := range g.Views.list {
 			f(&g.Views.list[i])
@@ -194,9 +194,9 @@ func (g *Generation) Each(f func(v *View)) {
 	f(&g.View)
 }
 
-// Named returns the view of a name, or nil.
-func (g *Generation) Named(name string) (found *View) {
-	g.Each(func(v *View) {
+// ViewByName returns the view of a name, or nil.
+func (g *Generation) ViewByName(name string) (found *View) {
+	g.EachView(func(v *View) {
 		if v.Name == name {
 			found = v
 		}

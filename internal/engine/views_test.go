@@ -85,7 +85,7 @@ func TestChoice(t *testing.T) {
 				want = views[i].Name
 			}
 			chosen[i]++
-			if got := g.Of(client, at, key); got.Name != want {
+			if got := g.ViewFor(client, at, key); got.Name != want {
 				t.Fatalf("round %d: %v at %v with key %q: view %s, want %s of %+v", round, client, at, key, got.Name, want, matches)
 			}
 		}

@@ -28,7 +28,7 @@ func TestRecordsComeAsTheyWere(t *testing.T) {
 	h := event.New()
 	w := h.NewWriter()
 	n, seen := 20_000, 0
-	stop := h.Take(event.Answers|event.Messages, func(r *event.Record) {
+	stop := h.Subscribe(event.Answers|event.Messages, func(r *event.Record) {
 		want := sample(seen)
 		if got := fmt.Sprintf("%+v", *r); len(want.Response) > 0 && got != fmt.Sprintf("%+v", *want) {
 			t.Errorf("record %d:\n%s, want\n%+v", seen, got, *want)
@@ -52,7 +52,7 @@ func TestRecordsComeAsTheyWere(t *testing.T) {
 func TestMessagesAreForThoseWhoWantThem(t *testing.T) {
 	h := event.New()
 	w := h.NewWriter()
-	stop := h.Take(event.Answers, func(r *event.Record) {
+	stop := h.Subscribe(event.Answers, func(r *event.Record) {
 		if r.Query != nil || r.Response != nil || string(r.Text) != "because" {
 			t.Errorf("%+v", r)
 		}
@@ -73,7 +73,7 @@ func TestWhoWantsWhat(t *testing.T) {
 	var got [4]int
 	var stops []func()
 	for i, wants := range []event.Wants{event.Problems, event.Misses, event.Answers, event.Upstream} {
-		stops = append(stops, h.Take(wants, func(*event.Record) { got[i]++ }))
+		stops = append(stops, h.Subscribe(wants, func(*event.Record) { got[i]++ }))
 	}
 	if w.Wants() != event.Problems|event.Misses|event.Answers|event.Upstream {
 		t.Errorf("wanted are %b", w.Wants())
@@ -110,7 +110,7 @@ func TestWhatIsNotTakenIsCounted(t *testing.T) {
 	w := h.NewWriter()
 	held, entered := make(chan struct{}), make(chan struct{}, 1)
 	took := 0
-	stop := h.Take(event.Answers, func(*event.Record) {
+	stop := h.Subscribe(event.Answers, func(*event.Record) {
 		select {
 		case entered <- struct{}{}:
 		default:
@@ -139,7 +139,7 @@ func TestManyWriters(t *testing.T) {
 	shared := h.NewShared()
 	var mu sync.Mutex
 	seen := map[int64]int{}
-	stop := h.Take(event.Answers, func(r *event.Record) {
+	stop := h.Subscribe(event.Answers, func(r *event.Record) {
 		mu.Lock()
 		seen[r.Time]++
 		mu.Unlock()
@@ -155,7 +155,7 @@ func TestManyWriters(t *testing.T) {
 			for j := range each {
 				put(&event.Record{Time: int64(i*each + j), Name: []byte("\x01a\x00")})
 				if j == each/2 {
-					h.Take(event.Answers|event.Messages, func(*event.Record) {})()
+					h.Subscribe(event.Answers|event.Messages, func(*event.Record) {})()
 				}
 			}
 		})
@@ -180,7 +180,7 @@ func TestTheyComeByThemselves(t *testing.T) {
 	h := event.New()
 	w := h.NewWriter()
 	came := make(chan uint16, 1)
-	defer h.Take(event.Problems, func(r *event.Record) { came <- r.ID })()
+	defer h.Subscribe(event.Problems, func(r *event.Record) { came <- r.ID })()
 	for i := range 3 {
 		w.Put(sample(i))
 		select {
@@ -198,7 +198,7 @@ func TestTheyComeByThemselves(t *testing.T) {
 func TestPuttingAllocatesNothing(t *testing.T) {
 	h := event.New()
 	w := h.NewWriter()
-	defer h.Take(event.Answers|event.Messages, func(*event.Record) {})()
+	defer h.Subscribe(event.Answers|event.Messages, func(*event.Record) {})()
 	r := sample(100)
 	if n := testing.AllocsPerRun(1000, func() { w.Put(r) }); n > 0 {
 		t.Errorf("%v allocations", n)
@@ -208,7 +208,7 @@ func TestPuttingAllocatesNothing(t *testing.T) {
 func BenchmarkPut(b *testing.B) {
 	h := event.New()
 	w := h.NewWriter()
-	defer h.Take(event.Answers, func(*event.Record) {})()
+	defer h.Subscribe(event.Answers, func(*event.Record) {})()
 	r := sample(100)
 	r.Text = nil
 	for b.Loop() {

@@ -25,8 +25,8 @@ func (f *Filter) Wants() Wants {
 	return Answers
 }
 
-// Fits reports whether a record of a query is one of those.
-func (f *Filter) Fits(r *Record) bool {
+// Matches reports whether a record of a query is one of those.
+func (f *Filter) Matches(r *Record) bool {
 	switch {
 	case r.Kind != Client,
 		f.Problems && !r.Problem(),

@@ -99,9 +99,9 @@ func (h *Hub) replace(w *Writer, r *ring) {
 	}
 }
 
-// Take has f called with each record that fits wants, by one goroutine. f must not wait, and must not end
+// Subscribe has f called with each record that fits wants, by one goroutine. f must not wait, and must not end
 // the taking. When stop returns, f is not called any more.
-func (h *Hub) Take(wants Wants, f func(*Record)) (stop func()) {
+func (h *Hub) Subscribe(wants Wants, f func(*Record)) (stop func()) {
 	t := &taker{wants: wants, take: f}
 	h.mu.Lock()
 	defer h.mu.Unlock()

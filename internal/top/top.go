@@ -318,8 +318,8 @@ type Report struct {
 	Views      []Row     `json:"views"`
 }
 
-// Look returns what was counted recently, or in all, with so many rows of each kind at most.
-func (t *Top) Look(recent bool, limit int) *Report {
+// Report returns what was counted recently, or in all, with so many rows of each kind at most.
+func (t *Top) Report(recent bool, limit int) *Report {
 	limit = min(max(limit, 1), MaxRows)
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -55,7 +55,7 @@ func TestDimensions(t *testing.T) {
 	c.Take(block)
 	c.Take(&event.Record{Remote: netip.MustParseAddrPort("10.0.0.9:1"), Outcome: event.Dropped, Latency: -1})
 	c.Take(&event.Record{Kind: event.Server, Remote: netip.MustParseAddrPort("198.51.100.1:53"), Rcode: wire.ServFail, Latency: 2_000_000})
-	r := c.Look(true, 100)
+	r := c.Report(true, 100)
 	for _, x := range []struct {
 		what, got, want string
 	}{
@@ -107,7 +107,7 @@ func TestFrequentAreCounted(t *testing.T) {
 			now = now.Add(6 * time.Second)
 		}
 	}
-	r := c.Look(false, 5)
+	r := c.Report(false, 5)
 	if got := r.Clients[0]; got.Key != "192.0.2.0/24" || int(got.Count) < often || int(got.Count-got.Error) > often || r.Queries != uint64(total) {
 		t.Errorf("%+v of %d, want %d of %d", got, r.Queries, often, total)
 	} else if off := math.Abs(float64(got.Count)-float64(often)) / float64(often); off > 0.1 {
@@ -119,7 +119,7 @@ func TestFrequentAreCounted(t *testing.T) {
 func TestTimeGoesBy(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	c := top.New(top.Options{Now: func() time.Time { return now }, Keep: time.Minute})
-	counts := func() string { return fmt.Sprint(c.Look(true, 1).Queries, c.Look(false, 1).Queries) }
+	counts := func() string { return fmt.Sprint(c.Report(true, 1).Queries, c.Report(false, 1).Queries) }
 	c.Take(query(t, "10.0.0.1", "a.test."))
 	for _, step := range []struct {
 		after time.Duration

@@ -397,9 +397,9 @@ func (t *Tunnels) publish() {
 	t.stops.Store(&next)
 }
 
-// Stops tells whether a question is not to be asked of others, since its client is taken for a tunnel to the domain
+// Blocks tells whether a question is not to be asked of others, since its client is taken for a tunnel to the domain
 // above the name, in lower case. While there are no tunnels, it costs the load of one word.
-func (t *Tunnels) Stops(client netip.Addr, name []byte) bool {
+func (t *Tunnels) Blocks(client netip.Addr, name []byte) bool {
 	stops := t.stops.Load()
 	if stops == nil || !client.IsValid() {
 		return false

@@ -223,7 +223,7 @@ func TestTunnelsAreStopped(t *testing.T) {
 		bad, good := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("192.0.2.8")
 		deep, _ := wire.ParseName("data.t.evil.example")
 		other, _ := wire.ParseName("data.t.good.example")
-		if f.to.Stops(bad, deep) {
+		if f.to.Blocks(bad, deep) {
 			t.Errorf("%s: stopped before it was found", action)
 		}
 		for range 300 {
@@ -234,7 +234,7 @@ func TestTunnelsAreStopped(t *testing.T) {
 		}
 		stopped := 0
 		for range 10 {
-			if f.to.Stops(bad, deep) {
+			if f.to.Blocks(bad, deep) {
 				stopped++
 			}
 		}
@@ -242,7 +242,7 @@ func TestTunnelsAreStopped(t *testing.T) {
 		if stopped != want {
 			t.Errorf("%s: %d of 10 are stopped, want %d", action, stopped, want)
 		}
-		if f.to.Stops(good, deep) || f.to.Stops(bad, other) {
+		if f.to.Blocks(good, deep) || f.to.Blocks(bad, other) {
 			t.Errorf("%s: others are stopped", action)
 		}
 		if now, total, refused := f.to.Counts(); now != 1 || total != 1 || refused != uint64(want) {
@@ -250,7 +250,7 @@ func TestTunnelsAreStopped(t *testing.T) {
 		}
 		f.now = f.now.Add(2 * time.Hour)
 		f.ask(good, "www.site.example", wire.TypeA, 100)
-		if f.to.Stops(bad, deep) || len(f.to.List()) != 0 {
+		if f.to.Blocks(bad, deep) || len(f.to.List()) != 0 {
 			t.Errorf("%s: still stopped two hours later", action)
 		}
 	}

@@ -69,9 +69,9 @@ func Make(t testing.TB, s *dnstest.Setup) *Subject {
 	}
 	config := resolver.Compile(sub.settings(s))
 	sub.resolver = resolver.New(resolver.Options{Cache: sub.cache, Exchanger: sub.client, Log: s.Log, Why: sub.why}, config)
-	options := engine.Options{Uncontained: true, Events: sub.events}
+	options := engine.Options{PropagatePanics: true, Events: sub.events}
 	for _, words := range s.Words("stops") {
-		options.Stops = stops(dnstest.Name(t, words[0]))
+		options.Blocker = stops(dnstest.Name(t, words[0]))
 	}
 	sub.engine = engine.New(options, sub.generation(s, config))
 	sub.worker = sub.engine.NewWorker()
@@ -81,7 +81,7 @@ func Make(t testing.TB, s *dnstest.Setup) *Subject {
 // stops is a domain below which nobody is asked: a setting "stops DOMAIN".
 type stops []byte
 
-// Stops implements [engine.Stopper].
+// Stops implements [engine.Blocker].
 func (s stops) Stops(_ netip.Addr, name []byte) bool { return bytes.HasSuffix(name, s) }
 
 // remember has all be remembered that other servers are asked for.
@@ -94,7 +94,7 @@ func (sub *Subject) remember() {
 		Transport: func(transport uint8) string { return server.Transport(transport).String() },
 	})
 	sub.why.Set(why.Misses, 1<<20)
-	sub.stopWhy = sub.events.Take(event.Explained, sub.why.Take)
+	sub.stopWhy = sub.events.Subscribe(event.Explained, sub.why.Take)
 }
 
 // Remember changes what is remembered, with the setting "why on".
