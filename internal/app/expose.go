@@ -24,12 +24,12 @@ func contractOf(c *config.Config) *policy.Contract {
 	return &policy.Contract{Transfer: boundOf(c, "transfer"), Notify: boundOf(c, "notify"), Update: boundOf(c, "update")}
 }
 
-func boundOf(c *config.Config, key string) *policy.Bound {
+func boundOf(c *config.Config, key string) *policy.Rules {
 	networks, keys, remotes, said := c.Expose.Peers(key)
 	if !said {
 		return nil
 	}
-	b := policy.Bound{}
+	b := policy.Rules{}
 	if len(networks) > 0 {
 		b = append(b, policy.Rule{Networks: networks, Unsigned: true})
 	}

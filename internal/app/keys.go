@@ -178,10 +178,10 @@ func (k *keyWatch) take(apex []byte, now time.Time) bool {
 }
 
 // looker returns what asks servers.
-func (a *App) looker() *parent.Looker {
+func (a *App) looker() *parent.Checker {
 	g := a.current.Load()
 	c := g.config
-	l := &parent.Looker{IPv4: true, IPv6: true}
+	l := &parent.Checker{IPv4: true, IPv6: true}
 	hints, anchors := resolver.Hints(), resolver.Anchors()
 	if c.Recurses() {
 		l.IPv4, l.IPv6 = c.Resolver.IPv4, c.Resolver.IPv6
@@ -224,7 +224,7 @@ func (a *App) look(ctx context.Context, s *zoneSigner) error {
 			return err
 		}
 	}
-	sight := l.Look(ctx, &target)
+	sight := l.Check(ctx, &target)
 	var life *signer.Lifecycle
 	err := a.manager.Signing(s.key, func(now zones.Signer, served *zone.Zone) (bool, error) {
 		s, ok := now.(*zoneSigner) // the configuration may be another by now
@@ -301,7 +301,7 @@ func here(z *zone.Zone) signer.ZoneServer {
 }
 
 // tellParent tells the parent, once, what it is to have.
-func (a *App) tellParent(ctx context.Context, l *parent.Looker, s *zoneSigner, w *zoneWatch) {
+func (a *App) tellParent(ctx context.Context, l *parent.Checker, s *zoneSigner, w *zoneWatch) {
 	ds, known := w.life.Wanted()
 	asked := fmt.Sprint(ds)
 	if !known || w.life.ParentHasWanted() || w.asked == asked {

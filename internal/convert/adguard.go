@@ -27,15 +27,15 @@ func readAdGuard(c *converter, path string) error {
 			for _, e := range s.block {
 				c.adguardDNS(e, port)
 			}
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 		case "filtering":
 			c.adguardRewrites(s)
 		case "filters", "whitelist_filters", "user_rules":
-			c.note(s, Taken, "") // read together
+			c.note(s, Converted, "") // read together
 		case "dhcp", "tls":
 			c.adguardOthers(s)
 		case "clients":
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 		default:
 			c.note(s, Changed, "port53 has its own: log, metrics, control")
 		}
@@ -75,14 +75,14 @@ func (c *converter) adguardDNS(s *stmt, port string) {
 	case "bind_hosts", "bind_host":
 		for _, a := range s.args() {
 			if _, err := netip.ParseAddr(a); err != nil {
-				c.note(s, NotTaken, "only addresses can be listened on")
+				c.note(s, Unsupported, "only addresses can be listened on")
 				continue
 			}
 			c.listen(a, port)
 		}
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 	case "upstream_dns":
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 		var usual []*stmt // domains whose names go where all others do
 		for _, w := range s.words[1:] {
 			if strings.HasSuffix(strings.TrimSpace(w.text), "/]#") {
@@ -93,17 +93,17 @@ func (c *converter) adguardDNS(s *stmt, port string) {
 		}
 		c.adguardUsual(usual)
 	case "hostsfile_enabled":
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 		if _, err := os.Stat("/etc/hosts"); err == nil && yes(s.arg(1)) {
 			c.pending = append(c.pending, hostsFile{s, "/etc/hosts", "", adguardTTL})
 		}
 	case "allowed_clients", "disallowed_clients":
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 		nets := netset{}
 		for _, a := range s.args() {
 			n, ok := parseNet(a)
 			if !ok {
-				c.note(s, NotTaken, "clients are told by their addresses, not by names")
+				c.note(s, Unsupported, "clients are told by their addresses, not by names")
 			}
 			nets = nets.union(n)
 		}
@@ -114,24 +114,24 @@ func (c *converter) adguardDNS(s *stmt, port string) {
 		}
 	case "blocked_hosts":
 		if len(s.args()) > 0 {
-			c.note(s, NotTaken, "write them into a list")
+			c.note(s, Unsupported, "write them into a list")
 		}
 	case "aaaa_disabled", "bogus_nxdomain", "dns64_prefixes", "use_dns64":
 		if len(s.args()) > 0 && s.arg(1) != "false" {
-			c.note(s, ToCome, "answers are not filtered or synthesised yet")
+			c.note(s, Planned, "answers are not filtered or synthesised yet")
 		} else {
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 		}
 	case "ratelimit":
 		if n, err := strconv.Atoi(s.arg(1)); err == nil && n > 0 {
 			c.out.set("policy.rate_limit.enabled", "true")
 			c.take(s, "policy.rate_limit.ceiling", s.arg(1)+"/s")
 		} else {
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 		}
 	case "cache_ttl_min", "cache_ttl_max":
 		if s.arg(1) == "0" {
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 			return
 		}
 		c.take(s, "resolver.cache."+map[string]string{"cache_ttl_min": "min_ttl", "cache_ttl_max": "max_ttl"}[s.name()], s.arg(1)+"s")
@@ -157,7 +157,7 @@ func (c *converter) adguardUsual(list []*stmt) {
 			}
 			c.addRoute(&c.out.forward, r)
 		}
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 	}
 }
 
@@ -172,7 +172,7 @@ func (c *converter) adguardUpstream(w word) {
 	if rest, ok := strings.CutPrefix(text, "[/"); ok {
 		list, servers, ok := strings.Cut(rest, "/]")
 		if !ok {
-			c.note(s, NotTaken, "it has no end of its domains")
+			c.note(s, Unsupported, "it has no end of its domains")
 			return
 		}
 		domains, text = strings.Split(list, "/"), servers
@@ -183,7 +183,7 @@ func (c *converter) adguardUpstream(w word) {
 		t = strings.TrimPrefix(strings.TrimPrefix(t, "udp://"), "tcp://")
 		switch {
 		case strings.Contains(t, "://"):
-			c.note(s, ToCome, "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME: it is left out")
+			c.note(s, Planned, "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME: it is left out")
 		case tcp:
 			c.note(s, Changed, "UDP is used first")
 			to = append(to, c.servers(s, []string{t})...)
@@ -196,7 +196,7 @@ func (c *converter) adguardUpstream(w word) {
 	}
 	for _, d := range domains {
 		if d = domain(strings.TrimPrefix(d, "*.")); d == "" {
-			c.note(s, NotTaken, "names without a dot are asked for as others are")
+			c.note(s, Unsupported, "names without a dot are asked for as others are")
 			continue
 		}
 		at := -1
@@ -211,7 +211,7 @@ func (c *converter) adguardUpstream(w word) {
 			c.addRoute(&c.out.forward, route{from: s, zone: d, to: to})
 		}
 	}
-	c.note(s, Taken, "")
+	c.note(s, Converted, "")
 }
 
 // adguardRewrites takes names with addresses of their own.
@@ -220,7 +220,7 @@ func (c *converter) adguardRewrites(s *stmt) {
 		if e.name() != "rewrites" {
 			continue
 		}
-		c.note(e, Taken, "")
+		c.note(e, Converted, "")
 		for _, r := range e.block {
 			name, answer := r.at("domain").arg(1), r.at("answer").arg(1)
 			if on := r.at("enabled").arg(1); on != "" && !yes(on) {
@@ -232,7 +232,7 @@ func (c *converter) adguardRewrites(s *stmt) {
 			case err == nil:
 				c.addName(r, name, a, adguardTTL, false, false) // the name above a star is not meant
 			case answer == "A" || answer == "AAAA" || answer == name:
-				c.note(r, NotTaken, "an exception of a rewrite")
+				c.note(r, Unsupported, "an exception of a rewrite")
 			default:
 				c.addRecord(localName{r, domain(rest), "CNAME", domain(answer) + ".", adguardTTL, below, false})
 			}
@@ -240,16 +240,16 @@ func (c *converter) adguardRewrites(s *stmt) {
 	}
 	for _, on := range []string{"safebrowsing_enabled", "parental_enabled"} {
 		if e := s.at(on); yes(e.arg(1)) {
-			c.note(e, NotTaken, "it asks a service of AdGuard about each name: a list does without")
+			c.note(e, Unsupported, "it asks a service of AdGuard about each name: a list does without")
 		}
 	}
 	if e := s.at("blocked_services").at("ids"); len(e.args()) > 0 {
-		c.note(e, NotTaken, "a service is a list of its names: write one for it")
+		c.note(e, Unsupported, "a service is a list of its names: write one for it")
 	}
 	if e := s.at("safe_search").at("enabled"); yes(e.arg(1)) {
-		c.note(e, NotTaken, "safe search is a list of rules with $dnsrewrite: docs/FILTERING.md has one")
+		c.note(e, Unsupported, "safe search is a list of rules with $dnsrewrite: docs/FILTERING.md has one")
 	}
-	c.note(s, Taken, "")
+	c.note(s, Converted, "")
 }
 
 // adguardTTL is the TTL of AdGuard Home's own answers, in seconds.
@@ -258,9 +258,9 @@ const adguardTTL = 10
 func (c *converter) adguardOthers(s *stmt) {
 	switch {
 	case s.name() == "dhcp" && yes(s.at("enabled").arg(1)):
-		c.note(s, NotTaken, "port53 gives no addresses")
+		c.note(s, Unsupported, "port53 gives no addresses")
 	case s.name() == "tls" && yes(s.at("enabled").arg(1)):
-		c.note(s, ToCome, "only UDP and TCP are served yet")
+		c.note(s, Planned, "only UDP and TCP are served yet")
 	default:
 		c.note(s, Changed, "it is switched off")
 	}

@@ -54,7 +54,7 @@ func readBIND(c *converter, path string) error {
 		return b.readViews(zones)
 	}
 	for _, v := range b.views {
-		b.note(v, Taken, "")
+		b.note(v, Converted, "")
 		inner, err := b.inView(v)
 		if err != nil {
 			return err
@@ -83,9 +83,9 @@ func (b *bind) top(top []*stmt) ([]*stmt, error) {
 		case "view":
 			switch one := b.converter.options.View; {
 			case class != "" && !strings.EqualFold(class, "in"):
-				b.note(s, NotTaken, "only class IN is served")
+				b.note(s, Unsupported, "only class IN is served")
 			case one != "" && one != s.arg(1):
-				b.note(s, NotTaken, "another view was asked for")
+				b.note(s, Unsupported, "another view was asked for")
 			default:
 				b.views = append(b.views, s)
 			}
@@ -103,17 +103,17 @@ func (b *bind) statement(s *stmt) error {
 	switch s.name() {
 	case "acl":
 		b.acls[s.arg(1)] = s
-		b.note(s, Taken, "")
+		b.note(s, Converted, "")
 	case "masters", "primaries", "remote-servers", "parental-agents":
 		b.lists[s.arg(1)] = s
-		b.note(s, Taken, "")
+		b.note(s, Converted, "")
 	case "key":
 		algorithm, secret := find(s.block, "algorithm"), find(s.block, "secret")
 		if algorithm == nil || secret == nil {
 			return s.words[0].fail("a key without algorithm or secret")
 		}
 		if k := b.keys[domain(s.arg(1))]; k != nil && b.sameKey(s, k) {
-			b.note(s, Taken, "")
+			b.note(s, Converted, "")
 			return nil
 		}
 		b.key(s, s.arg(1), algorithm.arg(1), secret.arg(1))
@@ -124,15 +124,15 @@ func (b *bind) statement(s *stmt) error {
 	case "trust-anchors", "managed-keys", "trusted-keys":
 		b.note(s, Changed, "the root's keys are built in, and followed; of other zones, write them to a file for resolver.trust_anchors")
 	case "tls", "http":
-		b.note(s, ToCome, "only UDP and TCP are served yet")
+		b.note(s, Planned, "only UDP and TCP are served yet")
 	case "dnssec-policy":
 		if b.policies[s.arg(1)] = s; len(s.block) > 0 {
 			b.note(s, Changed, "what of it counts here is in dnssec_policies, for the zones that are signed by it")
 		}
 	case "key-store":
-		b.note(s, NotTaken, "keys are files here")
+		b.note(s, Unsupported, "keys are files here")
 	default:
-		b.note(s, NotTaken, "port53 has nothing like it")
+		b.note(s, Unsupported, "port53 has nothing like it")
 	}
 	return nil
 }
@@ -140,7 +140,7 @@ func (b *bind) statement(s *stmt) error {
 // bears takes whether servers bear something: where they do, nothing needs to be written.
 func (b *bind) bears(s *stmt, server, what string) {
 	if yes(s.arg(1)) {
-		b.note(s, Taken, "")
+		b.note(s, Converted, "")
 		return
 	}
 	b.exceptServer(s, server, what)
@@ -157,13 +157,13 @@ func (b *bind) server(s *stmt) {
 				name = e.block[0].arg(0)
 			}
 			b.serverKeys[addr] = name
-			b.note(e, Taken, "")
+			b.note(e, Converted, "")
 		case b.view != nil && (e.name() == "bogus" && yes(e.arg(1)) || (e.name() == "send-cookie" || e.name() == "edns") && !yes(e.arg(1))):
-			b.note(e, NotTaken, "it is said of the whole server here, not of a view")
+			b.note(e, Unsupported, "it is said of the whole server here, not of a view")
 		case e.name() == "bogus" && yes(e.arg(1)):
 			if nets, ok := parseNet(s.arg(1)); ok {
 				b.doNotQuery(nets)
-				b.note(e, Taken, "")
+				b.note(e, Converted, "")
 			}
 		case e.name() == "send-cookie":
 			b.bears(e, s.arg(1), "cookies")
@@ -173,7 +173,7 @@ func (b *bind) server(s *stmt) {
 			b.note(e, Changed, "port53 finds out itself what a server can do")
 		}
 	}
-	b.note(s, Taken, "")
+	b.note(s, Converted, "")
 }
 
 // doNotQuery has networks never asked, beside the machine itself.
@@ -225,14 +225,14 @@ func (b *bind) forwarders(block []*stmt, zone string, from *stmt) {
 	}
 	to, _ := b.servers(f, 0)
 	if len(f.block) > 0 && len(to) == 0 {
-		b.note(f, NotTaken, "none of the forwarders could be taken: names are resolved by iteration")
+		b.note(f, Unsupported, "none of the forwarders could be taken: names are resolved by iteration")
 		return
 	}
 	// BIND asks others when forwarders do not answer, unless the block that names them says
 	// otherwise.
 	policy := find(block, "forward")
 	b.addRoute(&b.out.forward, route{from: from, zone: zone, to: to, first: len(to) > 0 && (policy == nil || policy.arg(1) != "only")})
-	b.note(f, Taken, "")
+	b.note(f, Converted, "")
 }
 
 // listenOn reads the addresses to listen on. Those that are no plain ones are worked out from
@@ -240,11 +240,11 @@ func (b *bind) forwarders(block []*stmt, zone string, from *stmt) {
 func (b *bind) listenOn(s *stmt) {
 	port := s.option("port")
 	if s.option("tls") != "" || s.option("http") != "" {
-		b.note(s, ToCome, "only UDP and TCP are served yet")
+		b.note(s, Planned, "only UDP and TCP are served yet")
 		return
 	}
 	v6 := strings.HasSuffix(s.name(), "v6")
-	b.note(s, Taken, "")
+	b.note(s, Converted, "")
 	plain := true
 	for _, e := range s.block {
 		_, err := netip.ParseAddr(e.arg(0))

@@ -47,7 +47,7 @@ func (b *bind) match(s *stmt, depth int) bindACL {
 			nets, known = b.element(e, el[0].text)
 		}
 		if !known {
-			b.note(e, NotTaken, "only networks, addresses, ACLs and keys are known")
+			b.note(e, Unsupported, "only networks, addresses, ACLs and keys are known")
 			if !not {
 				continue
 			}
@@ -107,7 +107,7 @@ func (b *bind) element(e *stmt, text string) (netset, bool) {
 func (b *bind) clients(s *stmt) bindACL {
 	acl := b.match(s, 0)
 	for name := range acl.keys {
-		b.note(s, NotTaken, "clients are told by their addresses, not by keys: "+name)
+		b.note(s, Unsupported, "clients are told by their addresses, not by keys: "+name)
 	}
 	return acl
 }
@@ -126,11 +126,11 @@ func (b *bind) servers(s *stmt, depth int) (to, keys []string) {
 		}
 		a, err := netip.ParseAddr(e.arg(0))
 		if err != nil {
-			b.note(e, NotTaken, "only addresses and known lists are servers")
+			b.note(e, Unsupported, "only addresses and known lists are servers")
 			continue
 		}
 		if tls := e.option("tls"); tls != "" && tls != "none" || s.option("tls") != "" {
-			b.note(e, ToCome, "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME: it is left out")
+			b.note(e, Planned, "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME: it is left out")
 			continue
 		}
 		p := port
@@ -151,7 +151,7 @@ func (b *bind) servers(s *stmt, depth int) (to, keys []string) {
 // the list lets it; who had none does no more.
 func (b *bind) transferTo(s *stmt, z *zone) {
 	acl := b.match(s, 0)
-	b.note(s, Taken, "")
+	b.note(s, Converted, "")
 	z.alone = acl.nets
 	var names []string
 	for name := range acl.keys {
@@ -162,7 +162,7 @@ func (b *bind) transferTo(s *stmt, z *zone) {
 		everywhere := !slices.ContainsFunc(acl.keys[name].union(acl.nets).prefixes(), func(p netip.Prefix) bool { return p.Bits() > 0 })
 		switch name = domain(name); {
 		case b.keys[name] == nil:
-			b.note(s, NotTaken, "there is no key "+name+" that could be taken")
+			b.note(s, Unsupported, "there is no key "+name+" that could be taken")
 		case everywhere:
 			z.transferKeys = append(z.transferKeys, name)
 		case b.sign(s, z, name):

@@ -143,7 +143,7 @@ func (b *bind) readOptions() {
 			"managed-keys",
 			"trusted-keys": // said elsewhere
 		case "directory", "allow-transfer", "also-notify", "allow-update", "recursion", "forwarders", "forward", "serial-update-method":
-			b.note(s, Taken, "")
+			b.note(s, Converted, "")
 		case "notify":
 			b.notifies(s)
 		case "match-clients":
@@ -152,24 +152,24 @@ func (b *bind) readOptions() {
 			}
 			acl := b.clients(s)
 			b.out.deny = b.out.deny.union(allAddresses().minus(acl.nets))
-			b.note(s, Taken, "")
+			b.note(s, Converted, "")
 		case "send-cookie": // to any server
 			b.bears(s, "any", "cookies")
 		case "match-destinations", "match-recursive-only":
 			if b.view != nil {
 				continue
 			}
-			b.note(s, NotTaken, "clients are told by their addresses alone")
+			b.note(s, Unsupported, "clients are told by their addresses alone")
 		case "listen-on", "listen-on-v6":
 			v4, v6 = v4 && s.name() == "listen-on-v6", v6 && s.name() == "listen-on"
 			b.listenOn(s)
 		case "allow-query", "allow-query-cache", "allow-recursion":
 			if find(b.options, s.name()) != s {
-				b.note(s, Taken, "")
+				b.note(s, Converted, "")
 				continue
 			}
 			acl := b.clients(s)
-			b.note(s, Taken, "")
+			b.note(s, Converted, "")
 			switch s.name() {
 			case "allow-query":
 				b.query = &acl
@@ -182,7 +182,7 @@ func (b *bind) readOptions() {
 				b.out.clientsFrom = s
 			}
 		case "allow-query-on", "allow-recursion-on", "allow-query-cache-on":
-			b.note(s, NotTaken, "clients are told by their addresses, not by the server's")
+			b.note(s, Unsupported, "clients are told by their addresses, not by the server's")
 		case "blackhole":
 			acl := b.clients(s)
 			b.out.deny = b.out.deny.union(acl.nets)
@@ -199,18 +199,18 @@ func (b *bind) readOptions() {
 		case "response-policy":
 			b.responsePolicy(s)
 		case "deny-answer-addresses", "deny-answer-aliases":
-			b.note(s, ToCome, "it is not made a list yet: write one for policy.lists")
+			b.note(s, Planned, "it is not made a list yet: write one for policy.lists")
 		case "dns64":
-			b.note(s, NotTaken, "write it as resolver.dns64, with prefix, clients and exclude")
+			b.note(s, Unsupported, "write it as resolver.dns64, with prefix, clients and exclude")
 		case "catalog-zones":
-			b.note(s, NotTaken, "write catalog: consume and members at the catalog's zone")
+			b.note(s, Unsupported, "write catalog: consume and members at the catalog's zone")
 		case "attach-cache":
 			b.note(s, Changed, "views that are resolved for alike share the cache, and others do not")
 		case "validate-except":
 			for _, e := range s.block {
 				b.insecure(e, e.arg(0))
 			}
-			b.note(s, Taken, "")
+			b.note(s, Converted, "")
 		case "disable-empty-zone", "empty-zones-enable":
 			b.note(
 				s,
@@ -237,7 +237,7 @@ func (b *bind) readOptions() {
 func (b *bind) notifies(s *stmt) {
 	switch s.arg(1) {
 	case "no", "explicit", "false":
-		b.note(s, Taken, "")
+		b.note(s, Converted, "")
 	default:
 		b.note(s, Changed, "the servers of also-notify are sent NOTIFY; those of NS records have to be listed in notify")
 	}
@@ -260,7 +260,7 @@ func (b *bind) querySource(s *stmt) {
 
 // rrsetOrder takes the order of all sets; what is said of some types and names is not taken.
 func (b *bind) rrsetOrder(s *stmt) {
-	b.note(s, Taken, "")
+	b.note(s, Converted, "")
 	for _, e := range s.block {
 		said := map[string]string{}
 		for i := 0; i+1 < len(e.words); i += 2 {
@@ -271,15 +271,15 @@ func (b *bind) rrsetOrder(s *stmt) {
 			!slices.Contains([]string{"", "*"}, said["name"])
 		switch {
 		case some:
-			b.note(e, NotTaken, "rrset_order is said of the server, and of zones")
+			b.note(e, Unsupported, "rrset_order is said of the server, and of zones")
 		case order == "none", order == "fixed":
 			b.order("fixed")
-			b.note(e, Taken, "")
+			b.note(e, Converted, "")
 		case order == "cyclic", order == "random":
 			b.order(order)
 			b.note(e, Changed, "sets of NS, MX and others with names in them keep their order")
 		default:
-			b.note(e, NotTaken, "the orders are fixed, cyclic and random")
+			b.note(e, Unsupported, "the orders are fixed, cyclic and random")
 		}
 	}
 }
@@ -294,7 +294,7 @@ func (b *bind) order(o string) {
 }
 
 func (b *bind) rateLimit(s *stmt) {
-	b.note(s, Taken, "")
+	b.note(s, Converted, "")
 	b.out.set("policy.rate_limit.enabled", "true")
 	for _, e := range s.block {
 		rate := func(path string) { b.take(e, "policy.rate_limit."+path, e.arg(1)+"/s") }
@@ -311,7 +311,7 @@ func (b *bind) rateLimit(s *stmt) {
 			b.take(e, "policy.rate_limit.log_only", strconv.FormatBool(yes(e.arg(1))))
 		case "exempt-clients":
 			b.out.add("policy.rate_limit.exempt", b.clients(e).nets.text()...)
-			b.note(e, Taken, "")
+			b.note(e, Converted, "")
 		default:
 			b.note(e, Changed, "port53 has its own limits: policy.rate_limit")
 		}

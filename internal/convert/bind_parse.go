@@ -152,7 +152,7 @@ func (c *converter) bindIncludes(block []*stmt, dir string) ([]*stmt, error) {
 			out = append(out, s)
 			continue
 		}
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 		file := s.arg(1)
 		if !filepath.IsAbs(file) {
 			file = filepath.Join(dir, file)

@@ -21,7 +21,7 @@ func (b *bind) together() bool {
 // readViews reads the options, which all views share, and then each view as a server of its own.
 func (b *bind) readViews(beside []*stmt) error {
 	for _, s := range beside {
-		b.note(s, NotTaken, "it is in no view")
+		b.note(s, Unsupported, "it is in no view")
 	}
 	b.readOptions()
 	b.out.forward, b.out.clientsFrom = nil, nil // said by each view again
@@ -114,7 +114,7 @@ func (b *bind) skips(s *stmt) bool {
 	case b.view == nil:
 		return false
 	case server && own:
-		b.note(s, NotTaken, "it is said of the whole server here, not of a view")
+		b.note(s, Unsupported, "it is said of the whole server here, not of a view")
 		return true
 	case server:
 		return true
@@ -131,7 +131,7 @@ func (b *bind) waysInto(v *view) (public netset) {
 	switch r := find(block, "match-recursive-only"); {
 	case r == nil:
 	case !yes(r.arg(1)):
-		b.note(r, Taken, "")
+		b.note(r, Converted, "")
 	default:
 		b.note(r, Changed, "all questions of its clients are the view's, not those alone that ask for recursion")
 	}
@@ -140,7 +140,7 @@ func (b *bind) waysInto(v *view) (public netset) {
 		clients = v.from.with("match-clients")
 		clients.block = []*stmt{v.from.with("any")}
 	} else {
-		b.note(clients, Taken, "")
+		b.note(clients, Converted, "")
 	}
 	base, unsure := b.clientsOf(clients, "", 0)
 	main := way{clients: anywhere(base), listen: listen}
@@ -148,7 +148,7 @@ func (b *bind) waysInto(v *view) (public netset) {
 	v.clients, v.unsure = base, unsure
 	for _, k := range b.signers(clients, 0) {
 		if b.keys[k] == nil {
-			b.note(clients, NotTaken, "there is no key "+k+" that could be taken")
+			b.note(clients, Unsupported, "there is no key "+k+" that could be taken")
 			continue
 		}
 		with, not := b.clientsOf(clients, k, 0)
@@ -245,7 +245,7 @@ func (b *bind) clientsOf(s *stmt, key string, depth int) (match, unsure netset) 
 			if nets, known = b.element(e, el[0].text); !known {
 				b.note(
 					e,
-					NotTaken,
+					Unsupported,
 					"only networks, addresses, ACLs and keys are known: whoever it may be for gets nothing from the views behind this one",
 				)
 				maybe = allAddresses()
@@ -283,9 +283,9 @@ func (b *bind) destinations(s *stmt) (listen []string, ok bool) {
 	if s == nil {
 		return nil, true
 	}
-	b.note(s, Taken, "")
+	b.note(s, Converted, "")
 	for _, k := range b.signers(s, 0) {
-		b.note(s, NotTaken, "who asks is said by match-clients: key "+k)
+		b.note(s, Unsupported, "who asks is said by match-clients: key "+k)
 	}
 	nets, unsure := b.clientsOf(s, "", 0)
 	if nets.equal(allAddresses()) {
@@ -332,7 +332,7 @@ func listenAddr(text string) netip.Addr {
 func (b *bind) sharedZone(s, of *stmt) {
 	for _, e := range s.block {
 		if e != of {
-			b.note(e, NotTaken, "the zone is the other view's as it is")
+			b.note(e, Unsupported, "the zone is the other view's as it is")
 		}
 	}
 	name, v := domain(s.arg(1)), b.seen[of.arg(1)]
@@ -349,9 +349,9 @@ func (b *bind) sharedZone(s, of *stmt) {
 		}
 		again := *z
 		again.query = z.whole
-		b.note(of, Taken, "")
+		b.note(of, Converted, "")
 		b.addZone(s, &again)
 		return
 	}
-	b.note(s, NotTaken, "view "+of.arg(1)+" has no such zone that could be taken, or stands behind this one")
+	b.note(s, Unsupported, "view "+of.arg(1)+" has no such zone that could be taken, or stands behind this one")
 }

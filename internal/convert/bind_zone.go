@@ -54,13 +54,13 @@ func (b *bind) zone(s *stmt) {
 		kind = k.arg(1)
 	}
 	if class := s.arg(2); class != "" && !strings.EqualFold(class, "in") {
-		b.note(s, NotTaken, "only zones of class IN are served")
+		b.note(s, Unsupported, "only zones of class IN are served")
 		return
 	}
 	switch kind {
 	case "primary", "master":
 		if z.file == "" {
-			b.note(s, NotTaken, "the zone has no file")
+			b.note(s, Unsupported, "the zone has no file")
 			return
 		}
 	case "secondary", "slave":
@@ -77,13 +77,13 @@ func (b *bind) zone(s *stmt) {
 		b.route(s, kind, z.name)
 		return
 	default:
-		b.note(s, NotTaken, "port53 has no zones of type "+kind)
+		b.note(s, Unsupported, "port53 has no zones of type "+kind)
 		return
 	}
 	if p := b.signs(s); p != nil && !b.takeSigning(s, p, z) {
 		b.note(
 			s,
-			NotTaken,
+			Unsupported,
 			"BIND signs it ("+strings.Join(
 				p.args(),
 				" ",
@@ -92,14 +92,14 @@ func (b *bind) zone(s *stmt) {
 		return
 	}
 	if f := b.inherited(s, "masterfile-format"); f != nil && f.arg(1) != "text" && len(z.primaries) == 0 {
-		b.note(s, NotTaken, "its file is not text: named-compilezone -f raw -F text makes it so")
+		b.note(s, Unsupported, "its file is not text: named-compilezone -f raw -F text makes it so")
 		return
 	}
 	if q := find(s.block, "allow-query"); q != nil {
 		if z.query = b.clients(q).nets; z.query == nil {
 			z.query = netset{}
 		}
-		b.note(q, Taken, "")
+		b.note(q, Converted, "")
 	}
 	if t := b.inherited(s, "allow-transfer"); t != nil {
 		b.transferTo(t, z)
@@ -133,12 +133,12 @@ func (b *bind) primariesOf(s *stmt, z *zone) bool {
 	}
 	for _, k := range keys {
 		if !b.sign(from, z, k) {
-			b.note(s, NotTaken, "it would be fetched without the key that it was fetched with")
+			b.note(s, Unsupported, "it would be fetched without the key that it was fetched with")
 			return false
 		}
 	}
 	if len(z.primaries) == 0 {
-		b.note(s, NotTaken, "the zone has no primaries that could be taken")
+		b.note(s, Unsupported, "the zone has no primaries that could be taken")
 		return false
 	}
 	return true
@@ -156,13 +156,13 @@ func (b *bind) route(s *stmt, kind, name string) {
 		before := len(b.out.forward)
 		b.forwarders(s.block, name, s)
 		if len(b.out.forward) > before {
-			b.note(s, Taken, "")
+			b.note(s, Converted, "")
 		} else {
-			b.note(s, NotTaken, "names of the zone are asked of nobody else")
+			b.note(s, Unsupported, "names of the zone are asked of nobody else")
 		}
 		for _, e := range s.block {
 			if e.name() == "forward" {
-				b.note(e, Taken, "")
+				b.note(e, Converted, "")
 			}
 		}
 		return
@@ -173,11 +173,11 @@ func (b *bind) route(s *stmt, kind, name string) {
 		to, _ = b.servers(list, 0)
 	}
 	if len(to) == 0 {
-		b.note(s, NotTaken, "the zone has no servers that could be taken")
+		b.note(s, Unsupported, "the zone has no servers that could be taken")
 		return
 	}
 	b.addRoute(&b.out.stub, route{from: s, zone: name, to: to})
-	b.note(s, Taken, "")
+	b.note(s, Converted, "")
 }
 
 // zoneOption takes what a zone that is served says.
@@ -185,12 +185,12 @@ func (b *bind) zoneOption(e *stmt, z *zone) {
 	switch e.name() {
 	case "allow-transfer", "allow-query": // said before
 	case "type", "file", "masters", "primaries", "also-notify", "dnssec-policy", "auto-dnssec", "inline-signing":
-		b.note(e, Taken, "")
+		b.note(e, Converted, "")
 	case "notify":
 		b.notifies(e)
 	case "allow-notify":
 		z.allowNotify = b.clients(e).nets
-		b.note(e, Taken, "")
+		b.note(e, Converted, "")
 	case "allow-update", "update-policy":
 		b.updates(e, z)
 	case "allow-update-forwarding":
@@ -200,15 +200,15 @@ func (b *bind) zoneOption(e *stmt, z *zone) {
 		if z.serial = e.arg(1); z.serial != "date" && z.serial != "unixtime" {
 			z.serial = ""
 		}
-		b.note(e, Taken, "")
+		b.note(e, Converted, "")
 	case "forwarders":
 		if len(e.block) == 0 {
-			b.note(e, Taken, "") // what is delegated from a zone that is here is asked of its name servers
+			b.note(e, Converted, "") // what is delegated from a zone that is here is asked of its name servers
 		} else {
-			b.note(e, NotTaken, "names that the zone delegates are asked of the name servers that it names: list them in resolver.forward")
+			b.note(e, Unsupported, "names that the zone delegates are asked of the name servers that it names: list them in resolver.forward")
 		}
 	case "forward":
-		b.note(e, Taken, "")
+		b.note(e, Converted, "")
 	default:
 		if b.other(e, bindZoneOwn); e.name() == "transfer-source" || e.name() == "notify-source" {
 			b.note(e, Changed, "the system chooses the address")
@@ -221,26 +221,26 @@ func (b *bind) updates(e *stmt, z *zone) {
 	if e.name() == "update-policy" {
 		switch {
 		case find(e.block, "deny") != nil:
-			b.note(e, NotTaken, "denials are not known, and without them the grants would allow more")
+			b.note(e, Unsupported, "denials are not known, and without them the grants would allow more")
 		case len(e.block) == 0:
-			b.note(e, NotTaken, "the key that BIND makes for this machine is not here: add a key, and updates of it")
+			b.note(e, Unsupported, "the key that BIND makes for this machine is not here: add a key, and updates of it")
 		}
 		if find(e.block, "deny") == nil {
 			for _, g := range e.block {
 				b.updateGrant(g, z)
 			}
-			b.note(e, Taken, "")
+			b.note(e, Converted, "")
 		}
 		return
 	}
 	acl := b.match(e, 0)
-	b.note(e, Taken, "")
+	b.note(e, Converted, "")
 	if len(acl.nets) > 0 {
-		b.note(e, NotTaken, "nobody changes a zone by an address alone: give the client a key")
+		b.note(e, Unsupported, "nobody changes a zone by an address alone: give the client a key")
 	}
 	for name, nets := range acl.keys {
 		if !nets.equal(allAddresses()) {
-			b.note(e, NotTaken, "updates are granted to keys from any address: "+name+" is left out")
+			b.note(e, Unsupported, "updates are granted to keys from any address: "+name+" is left out")
 			continue
 		}
 		b.grant(e, z, grant{name, []string{"*"}, nil})
@@ -251,7 +251,7 @@ func (b *bind) updates(e *stmt, z *zone) {
 func (b *bind) updateGrant(s *stmt, z *zone) {
 	const least = 3
 	if s.name() != "grant" || len(s.words) < least {
-		b.note(s, NotTaken, "only grants are known")
+		b.note(s, Unsupported, "only grants are known")
 		return
 	}
 	name, types := domain(s.arg(3)), s.words[least:]
@@ -264,7 +264,7 @@ func (b *bind) updateGrant(s *stmt, z *zone) {
 	case "subdomain":
 		names, types = []string{name, "*." + name}, s.words[min(least+1, len(s.words)):]
 	default:
-		b.note(s, NotTaken, "of the rules, name, subdomain and zonesub are known")
+		b.note(s, Unsupported, "of the rules, name, subdomain and zonesub are known")
 		return
 	}
 	g := grant{s.arg(1), names, nil}

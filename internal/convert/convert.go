@@ -29,15 +29,15 @@ import (
 
 // What became of a statement.
 const (
-	Taken    = "converted"
-	Changed  = "changed"           // something else stands for it, or nothing needs to
-	NotTaken = "not converted"     // what it did is not done
-	ToCome   = "not supported yet" // likewise, and a later version of port53 will do it
+	Converted   = "converted"
+	Changed     = "changed"           // something else stands for it, or nothing needs to
+	Unsupported = "not converted"     // what it did is not done
+	Planned     = "not supported yet" // likewise, and a later version of port53 will do it
 )
 
 // weight orders outcomes by how much they matter where one statement has several.
 func weight(outcome string) int {
-	return slices.Index([]string{Taken, Changed, ToCome, NotTaken}, outcome)
+	return slices.Index([]string{Converted, Changed, Planned, Unsupported}, outcome)
 }
 
 // Bounds of what is read.
@@ -77,7 +77,7 @@ type Result struct {
 
 // Complete reports whether nothing was left out.
 func (r *Result) Complete() bool {
-	return !slices.ContainsFunc(r.Notes, func(n Note) bool { return n.Outcome == NotTaken || n.Outcome == ToCome })
+	return !slices.ContainsFunc(r.Notes, func(n Note) bool { return n.Outcome == Unsupported || n.Outcome == Planned })
 }
 
 // Options say what to read.
@@ -118,7 +118,7 @@ func File(o Options) (*Result, error) {
 	c.settle()
 	r := &Result{Kind: o.Kind, Files: c.written}
 	if !c.out.recurse && len(c.out.zones) == 0 {
-		c.note(lineStmt(path, 1, "no zone"), NotTaken, "there is none that could be converted: add one before port53 serves with this")
+		c.note(lineStmt(path, 1, "no zone"), Unsupported, "there is none that could be converted: add one before port53 serves with this")
 	}
 	r.Notes = c.merged()
 	if c.out.recurse {
@@ -150,7 +150,7 @@ func remarks(path, kind string, notes []Note) []string {
 	out := []string{"Imported from " + path + " (" + kind + ")."}
 	n := 0
 	for _, note := range notes {
-		if note.Outcome != NotTaken && note.Outcome != ToCome {
+		if note.Outcome != Unsupported && note.Outcome != Planned {
 			continue
 		}
 		if n++; n == 1 {
@@ -245,14 +245,14 @@ func (c *converter) merged() []Note {
 // other notes an option that has no part in the result.
 func (c *converter) other(s *stmt, own string) {
 	if s.name() == "port" || s.name() == "local-port" {
-		c.note(s, Taken, "") // with the addresses
+		c.note(s, Converted, "") // with the addresses
 		return
 	}
 	if slices.Contains(strings.Fields(own), s.name()) {
 		c.note(s, Changed, "port53 has its own default or need of it")
 		return
 	}
-	c.note(s, NotTaken, "nothing stands for it: look whether it matters")
+	c.note(s, Unsupported, "nothing stands for it: look whether it matters")
 }
 
 // ownNets returns the addresses of this machine, each with the length of its network.

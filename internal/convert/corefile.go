@@ -110,7 +110,7 @@ func readCorefile(c *converter, path string) error {
 	for _, s := range top {
 		if strings.HasPrefix(s.name(), "(") {
 			f.snippets[strings.Trim(s.name(), "()")] = s
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 		}
 	}
 	for _, s := range top {
@@ -161,7 +161,7 @@ func (f *corefile) plugins(block []*stmt, depth int) ([]*stmt, error) {
 			out = append(out, s)
 			continue
 		}
-		f.note(s, Taken, "")
+		f.note(s, Converted, "")
 		var more []*stmt
 		if snippet := f.snippets[s.arg(1)]; snippet != nil {
 			more = snippet.block
@@ -194,7 +194,7 @@ func (f *corefile) server(s *stmt) error {
 		text := strings.TrimSuffix(w.text, ",")
 		scheme, rest, ok := strings.Cut(text, "://")
 		if ok && scheme != "dns" {
-			f.note(s, ToCome, "only UDP and TCP are served yet")
+			f.note(s, Planned, "only UDP and TCP are served yet")
 			return nil
 		} else if ok {
 			text = rest
@@ -214,17 +214,17 @@ func (f *corefile) server(s *stmt) error {
 	if err != nil {
 		return err
 	}
-	f.note(s, Taken, "")
+	f.note(s, Converted, "")
 	for port := range ports {
 		if b := find(block, "bind"); b != nil {
 			for _, a := range b.args() {
 				if _, err := netip.ParseAddr(a); err != nil {
-					f.note(b, NotTaken, "only addresses can be listened on")
+					f.note(b, Unsupported, "only addresses can be listened on")
 					continue
 				}
 				f.listen(a, port)
 			}
-			f.note(b, Taken, "")
+			f.note(b, Converted, "")
 		} else {
 			f.listen("0.0.0.0", port)
 			f.listen("::", port)
@@ -260,12 +260,12 @@ func (f *corefile) plugin(s *stmt, zones []string, block []*stmt) {
 	case "hosts":
 		f.hosts(s, zones)
 	case "transfer":
-		f.note(s, Taken, "") // zones take it
+		f.note(s, Converted, "") // zones take it
 	case "cache":
 		if ttl := s.arg(1); ttl != "" && !strings.Contains(ttl, ".") {
 			f.take(s, "resolver.cache.max_ttl", ttl+"s")
 		} else {
-			f.note(s, Taken, "")
+			f.note(s, Converted, "")
 		}
 		for _, e := range s.block {
 			if e.name() == "serve_stale" {
@@ -280,7 +280,7 @@ func (f *corefile) plugin(s *stmt, zones []string, block []*stmt) {
 		if arg := s.arg(1); arg != "" && arg != "round_robin" {
 			f.note(s, Changed, "addresses have no weights: they come in any order")
 		} else {
-			f.note(s, Taken, "")
+			f.note(s, Converted, "")
 		}
 		f.out.order("random")
 	case "chaos":
@@ -292,7 +292,7 @@ func (f *corefile) plugin(s *stmt, zones []string, block []*stmt) {
 	case "acl":
 		f.readACL(s)
 	case "dnssec", "sign":
-		f.note(s, ToCome, "signing is not taken over yet: those of its block are left out")
+		f.note(s, Planned, "signing is not taken over yet: those of its block are left out")
 	case "kubernetes",
 		"k8s_external",
 		"etcd",
@@ -310,7 +310,7 @@ func (f *corefile) plugin(s *stmt, zones []string, block []*stmt) {
 		"autopath",
 		"erratic",
 		"whoami":
-		f.note(s, ToCome, "there is nothing like it yet")
+		f.note(s, Planned, "there is nothing like it yet")
 	default:
 		f.other(s, corefileOwn)
 	}
@@ -323,7 +323,7 @@ func (f *corefile) signed(s *stmt, block []*stmt) bool {
 	}
 	f.note(
 		s,
-		NotTaken,
+		Unsupported,
 		"CoreDNS signs it, and here it would be served without signatures, which validators refuse if its parent has a DS record",
 	)
 	return true
@@ -357,10 +357,10 @@ func (f *corefile) transfers(z *zone, block []*stmt) {
 			case err == nil:
 				z.secondaries = append(z.secondaries, server(addr, port))
 			default:
-				f.note(e, NotTaken, "only addresses are servers")
+				f.note(e, Unsupported, "only addresses are servers")
 			}
 		}
-		f.note(e, Taken, "")
+		f.note(e, Converted, "")
 	}
 }
 
@@ -385,7 +385,7 @@ func (f *corefile) files(s *stmt, zones []string, block []*stmt) {
 func (f *corefile) auto(s *stmt, zones []string, block []*stmt) {
 	d := find(s.block, "directory")
 	if d == nil || f.signed(s, block) {
-		f.note(s, NotTaken, "it has no directory")
+		f.note(s, Unsupported, "it has no directory")
 		return
 	}
 	pattern, template := `db\.(.*)`, "{1}"
@@ -396,7 +396,7 @@ func (f *corefile) auto(s *stmt, zones []string, block []*stmt) {
 	dir := f.root53(block, d.arg(1))
 	entries, err2 := os.ReadDir(dir)
 	if err != nil || err2 != nil {
-		f.note(d, NotTaken, "the directory cannot be read, or its pattern")
+		f.note(d, Unsupported, "the directory cannot be read, or its pattern")
 		return
 	}
 	f.note(s, Changed, "the files that are there now")
@@ -425,7 +425,7 @@ func (f *corefile) secondary(s *stmt, zones []string, block []*stmt) {
 	var from []string
 	for _, e := range s.block {
 		if e.name() != "transfer" || e.arg(1) != "from" {
-			f.note(e, NotTaken, "there is nothing like it")
+			f.note(e, Unsupported, "there is nothing like it")
 			continue
 		}
 		for _, a := range e.args()[1:] {
@@ -435,7 +435,7 @@ func (f *corefile) secondary(s *stmt, zones []string, block []*stmt) {
 				from = append(from, server(addr, ""))
 			}
 		}
-		f.note(e, Taken, "")
+		f.note(e, Converted, "")
 	}
 	for _, name := range zones {
 		z := &zone{name: domain(name), primaries: from}
@@ -452,7 +452,7 @@ func (f *corefile) forward(s *stmt, zones []string) {
 		switch {
 		case strings.HasPrefix(a, "tls://"):
 			tls = true
-			f.note(s, ToCome, "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME: they are left out")
+			f.note(s, Planned, "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME: they are left out")
 		case strings.HasPrefix(a, "/"):
 			to = append(to, f.resolvConf(s, a)...)
 		default:
@@ -462,19 +462,19 @@ func (f *corefile) forward(s *stmt, zones []string) {
 			} else if addr, err := netip.ParseAddr(strings.Trim(a, "[]")); err == nil {
 				to = append(to, server(addr, ""))
 			} else {
-				f.note(s, NotTaken, "only addresses are servers")
+				f.note(s, Unsupported, "only addresses are servers")
 			}
 		}
 	}
 	f.open = s
 	if len(to) == 0 {
 		if !tls {
-			f.note(s, NotTaken, "it has no servers that could be taken")
+			f.note(s, Unsupported, "it has no servers that could be taken")
 		}
 		f.root = f.root || slices.Contains(zones, ".")
 		return
 	}
-	f.note(s, Taken, "")
+	f.note(s, Converted, "")
 	within := domain(s.arg(1))
 	for _, z := range zones {
 		name := z
@@ -499,9 +499,9 @@ func (f *corefile) forward(s *stmt, zones []string) {
 				}
 			}
 		case "force_tcp", "prefer_udp":
-			f.note(e, Taken, "")
+			f.note(e, Converted, "")
 		case "tls", "tls_servername":
-			f.note(e, ToCome, "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME")
+			f.note(e, Planned, "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME")
 		default:
 			f.note(e, Changed, "port53 chooses the quickest of the servers itself")
 		}
@@ -519,16 +519,16 @@ func (f *corefile) hosts(s *stmt, zones []string) {
 	if file == "" && len(s.block) == 0 {
 		file = "/etc/hosts"
 	}
-	f.note(s, Taken, "")
+	f.note(s, Converted, "")
 	var lines strings.Builder
 	for _, e := range s.block {
 		switch e.name() {
 		case "ttl", "fallthrough", "reload", "no_reverse":
-			f.note(e, Taken, "")
+			f.note(e, Converted, "")
 		default:
 			a, err := netip.ParseAddr(e.name())
 			if err != nil {
-				f.note(e, NotTaken, "it is no address with names")
+				f.note(e, Unsupported, "it is no address with names")
 				continue
 			}
 			for i, name := range e.args() {
@@ -560,7 +560,7 @@ func (f *corefile) readACL(s *stmt) {
 	f.note(s, Changed, "its rules hold for all zones")
 	for _, e := range s.block {
 		if t := e.option("type"); t != "" && t != "*" && !strings.EqualFold(t, "ANY") {
-			f.note(e, NotTaken, "types of questions are not told apart")
+			f.note(e, Unsupported, "types of questions are not told apart")
 			continue
 		}
 		nets := netset{}
@@ -572,7 +572,7 @@ func (f *corefile) readACL(s *stmt) {
 					p, ok = allAddresses(), true
 				}
 				if !ok {
-					f.note(e, NotTaken, "only networks are known")
+					f.note(e, Unsupported, "only networks are known")
 				}
 				nets = nets.union(p)
 			}
@@ -585,9 +585,9 @@ func (f *corefile) readACL(s *stmt) {
 		case "block", "filter", "drop":
 			f.acl = append(f.acl, aclRule{nets: nets, deny: true})
 		default:
-			f.note(e, NotTaken, "there is nothing like it")
+			f.note(e, Unsupported, "there is nothing like it")
 			continue
 		}
-		f.note(e, Taken, "")
+		f.note(e, Converted, "")
 	}
 }

@@ -54,7 +54,7 @@ func (c *converter) dnsmasqLines(path string, from *word) ([]*stmt, error) {
 		}
 		switch s.name() {
 		case "conf-file":
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 			more, err := c.dnsmasqLines(beside(path, s.arg(1)), &s.words[1])
 			if err != nil {
 				return nil, err
@@ -96,7 +96,7 @@ func dnsmasqLine(line string) (string, error) {
 
 // dnsmasqDir reads the files of a directory: all, those of an ending (*.conf), or all but those.
 func (c *converter) dnsmasqDir(path string, s *stmt) ([]*stmt, error) {
-	c.note(s, Taken, "")
+	c.note(s, Converted, "")
 	parts := strings.Split(s.arg(1), ",")
 	files, err := filepath.Glob(filepath.Join(beside(path, parts[0]), "*"))
 	if err != nil {
@@ -247,12 +247,12 @@ func (d *dnsmasq) option(s *stmt, port string) {
 	case "listen-address":
 		for _, a := range values {
 			if _, err := netip.ParseAddr(a); err != nil {
-				d.note(s, NotTaken, "only addresses can be listened on")
+				d.note(s, Unsupported, "only addresses can be listened on")
 				continue
 			}
 			d.listen(a, port)
 		}
-		d.note(s, Taken, "")
+		d.note(s, Converted, "")
 	case "interface":
 		d.note(s, Changed, "all addresses are listened on, and own networks are served: write the interface's addresses to listen")
 	case "server", "local":
@@ -288,7 +288,7 @@ func (d *dnsmasq) option(s *stmt, port string) {
 		d.addRecord(localName{s, domain(values[0]), "MX", values[2] + " " + domain(values[1]) + ".", d.ttl, false, false})
 	case "srv-host":
 		if len(values) < 2 {
-			d.note(s, NotTaken, "it has no target")
+			d.note(s, Unsupported, "it has no target")
 			return
 		}
 		for len(values) < 5 {
@@ -306,20 +306,20 @@ func (d *dnsmasq) option(s *stmt, port string) {
 			},
 		)
 	case "no-round-robin":
-		d.note(s, Taken, "") // as port53 has it
+		d.note(s, Converted, "") // as port53 has it
 	case "no-hosts":
 		d.noHosts = true
-		d.note(s, Taken, "")
+		d.note(s, Converted, "")
 	case "addn-hosts", "hostsdir":
 		d.hostFiles(s)
 	case "no-resolv":
 		d.noFile = true
-		d.note(s, Taken, "")
+		d.note(s, Converted, "")
 	case "resolv-file":
 		d.file = s
 	case "dnssec":
 		d.dnssec = true
-		d.note(s, Taken, "")
+		d.note(s, Converted, "")
 	case "log-queries":
 		d.take(s, "log.queries", "text")
 	case "max-cache-ttl", "max-ttl":
@@ -333,19 +333,19 @@ func (d *dnsmasq) option(s *stmt, port string) {
 			d.takeList(s, "resolver.private_zones", domain(name))
 		}
 	case "stop-dns-rebind":
-		d.note(s, NotTaken, "private addresses are taken out of what is found by iteration, not of what forwarders answer")
+		d.note(s, Unsupported, "private addresses are taken out of what is found by iteration, not of what forwarders answer")
 	case "bogus-priv":
-		d.note(s, Taken, "")
+		d.note(s, Converted, "")
 	case "domain-needed":
 		if d.domain != "" && (d.expand || find(d.stmts, "dhcp-range") != nil) {
-			d.note(s, Taken, "")
+			d.note(s, Converted, "")
 		} else {
-			d.note(s, NotTaken, "names without a dot are asked for as others are, unless domain says whose they are")
+			d.note(s, Unsupported, "names without a dot are asked for as others are, unless domain says whose they are")
 		}
 	case "dhcp-range":
 		d.leases(s)
 	case "dhcp-leasefile":
-		d.note(s, Taken, "") // with the ranges
+		d.note(s, Converted, "") // with the ranges
 	case "bogus-nxdomain",
 		"ignore-address",
 		"ipset",
@@ -357,14 +357,14 @@ func (d *dnsmasq) option(s *stmt, port string) {
 		"alias",
 		"add-subnet",
 		"add-mac":
-		d.note(s, ToCome, "it is not made a list yet: write one for policy.lists")
+		d.note(s, Planned, "it is not made a list yet: write one for policy.lists")
 	default:
 		if strings.Contains(s.name(), "dhcp") || strings.HasPrefix(s.name(), "tftp") || strings.HasPrefix(s.name(), "pxe") ||
 			strings.HasPrefix(s.name(), "ra-") ||
 			s.name() == "enable-tftp" ||
 			s.name() == "enable-ra" ||
 			s.name() == "read-ethers" {
-			d.note(s, NotTaken, "port53 gives no addresses: keep dnsmasq for that, with port=0")
+			d.note(s, Unsupported, "port53 gives no addresses: keep dnsmasq for that, with port=0")
 			return
 		}
 		d.other(s, dnsmasqOwn)
@@ -390,21 +390,21 @@ func (d *dnsmasq) server(s *stmt) {
 	to, ok := dnsmasqServer(target)
 	if len(parts) == 1 {
 		if !ok {
-			d.note(s, NotTaken, "only addresses are servers")
+			d.note(s, Unsupported, "only addresses are servers")
 			return
 		}
 		d.servers = append(d.servers, to)
 		if d.from == nil {
 			d.from = s
 		}
-		d.note(s, Taken, "")
+		d.note(s, Converted, "")
 		return
 	}
-	d.note(s, Taken, "")
+	d.note(s, Converted, "")
 	for _, name := range parts[1 : len(parts)-1] {
 		switch name = domain(strings.TrimPrefix(name, "*")); {
 		case name == "":
-			d.note(s, NotTaken, "names without a dot are asked for as others are")
+			d.note(s, Unsupported, "names without a dot are asked for as others are")
 		case target == "":
 			d.addDomain(strings.TrimPrefix(name, "."))
 		case target == "#":
@@ -412,7 +412,7 @@ func (d *dnsmasq) server(s *stmt) {
 				d.usual = append(d.usual, s)
 			}
 		case !ok:
-			d.note(s, NotTaken, "only addresses are servers")
+			d.note(s, Unsupported, "only addresses are servers")
 		default:
 			name = strings.TrimPrefix(name, ".")
 			d.routes[name] = append(d.routes[name], to)
@@ -428,13 +428,13 @@ func (d *dnsmasq) reverseServer(s *stmt, values []string) {
 	}
 	zones := reverseZones(p)
 	if err != nil || !ok || len(zones) == 0 {
-		d.note(s, NotTaken, "it is no network of whole octets, or no server")
+		d.note(s, Unsupported, "it is no network of whole octets, or no server")
 		return
 	}
 	for _, z := range zones {
 		d.routes[z] = append(d.routes[z], to)
 	}
-	d.note(s, Taken, "")
+	d.note(s, Converted, "")
 }
 
 // reverseZones returns the reverse zones of a network, which may be several.
@@ -465,17 +465,17 @@ func reverseZones(p netip.Prefix) []string {
 func (d *dnsmasq) address(s *stmt) {
 	parts := strings.Split(s.arg(1), "/")
 	if len(parts) < 3 {
-		d.note(s, NotTaken, "it has no domain")
+		d.note(s, Unsupported, "it has no domain")
 		return
 	}
 	a, err := netip.ParseAddr(parts[len(parts)-1])
 	if err != nil || nullAddress(a) {
-		d.note(s, ToCome, "it is not made a list yet: write one for policy.lists")
+		d.note(s, Planned, "it is not made a list yet: write one for policy.lists")
 		return
 	}
 	for _, name := range parts[1 : len(parts)-1] {
 		if name == "" || name == "#" {
-			d.note(s, NotTaken, "one address for all names is not given")
+			d.note(s, Unsupported, "one address for all names is not given")
 			continue
 		}
 		name = domain(strings.TrimLeft(name, "*."))
@@ -497,7 +497,7 @@ func (d *dnsmasq) hostRecord(s *stmt, values []string) {
 		}
 	}
 	if len(names) == 0 || len(addrs) == 0 {
-		d.note(s, NotTaken, "it is no name with an address")
+		d.note(s, Unsupported, "it is no name with an address")
 		return
 	}
 	for i, name := range names {
@@ -520,7 +520,7 @@ func (d *dnsmasq) leases(s *stmt) {
 	if !slices.Contains(d.out.local.leases, file) {
 		d.out.local.leases = append(d.out.local.leases, file)
 	}
-	d.note(s, NotTaken, "port53 gives no addresses: keep dnsmasq for that, with port=0; its leases are followed")
+	d.note(s, Unsupported, "port53 gives no addresses: keep dnsmasq for that, with port=0; its leases are followed")
 }
 
 // hostFiles reads more files of the form of /etc/hosts, or those of a directory.

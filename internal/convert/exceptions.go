@@ -16,7 +16,7 @@ const exceptionsPath = "resolver.exceptions"
 // exceptZone has the servers of a zone spared something: case, cookies, edns.
 func (c *converter) exceptZone(s *stmt, zone, what string) {
 	if !goodName(zone) {
-		c.note(s, NotTaken, "it is no domain name")
+		c.note(s, Unsupported, "it is no domain name")
 		return
 	}
 	c.except(s, what, "zone: "+quote(domain(zone)))
@@ -29,7 +29,7 @@ func (c *converter) exceptServer(s *stmt, server, what string) {
 		nets, ok = allAddresses(), true
 	}
 	if !ok {
-		c.note(s, NotTaken, server+" is no address and no network")
+		c.note(s, Unsupported, server+" is no address and no network")
 		return
 	}
 	var of []string

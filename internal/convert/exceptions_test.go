@@ -65,7 +65,7 @@ func TestExceptions(t *testing.T) {
 		}
 		missed := 0
 		for _, n := range r.Notes {
-			if n.Outcome == convert.NotTaken {
+			if n.Outcome == convert.Unsupported {
 				missed++
 			}
 		}

@@ -82,11 +82,11 @@ func (c *converter) addList(s *stmt, f *filters, title, at string, allow bool, g
 	case filepath.IsAbs(at):
 		l.file = at
 	default:
-		c.note(s, NotTaken, "a list is a file, or comes from a https URL: "+at)
+		c.note(s, Unsupported, "a list is a file, or comes from a https URL: "+at)
 		return
 	}
 	f.lists = append(f.lists, l)
-	c.note(s, Taken, "")
+	c.note(s, Converted, "")
 }
 
 // ownList has rules of one's own be a list that is a file beside the result.
@@ -259,9 +259,9 @@ func (c *converter) adguardClient(f *filters, e *stmt) {
 		}
 	}
 	if len(others) > 0 {
-		c.note(e, NotTaken, "clients are told by their addresses, not by "+strings.Join(others, ", "))
+		c.note(e, Unsupported, "clients are told by their addresses, not by "+strings.Join(others, ", "))
 	} else {
-		c.note(e, Taken, "")
+		c.note(e, Converted, "")
 	}
 	if len(clients) == 0 {
 		return
@@ -271,10 +271,10 @@ func (c *converter) adguardClient(f *filters, e *stmt) {
 		f.views = append(f.views, filterView{name: f.listName(name+"-unfiltered", "unfiltered"), clients: clients})
 	}
 	if len(e.at("upstreams").args()) > 0 {
-		c.note(e, NotTaken, "servers of its own: write them into resolver.forward of a view")
+		c.note(e, Unsupported, "servers of its own: write them into resolver.forward of a view")
 	}
 	if s := e.at("blocked_services"); s != nil && len(s.at("ids").args())+len(s.args()) > 0 {
-		c.note(e, NotTaken, "a service is a list of its names: write one for it")
+		c.note(e, Unsupported, "a service is a list of its names: write one for it")
 	}
 }
 
@@ -299,7 +299,7 @@ func (c *converter) piholeFilters(path string, root *stmt) {
 		)
 	}
 	if err != nil {
-		c.note(at, NotTaken, "the lists cannot be read: "+err.Error())
+		c.note(at, Unsupported, "the lists cannot be read: "+err.Error())
 		return
 	}
 	enabled := map[string]bool{"0": true}
@@ -328,7 +328,7 @@ func (c *converter) piholeFilters(path string, root *stmt) {
 	c.piholeDomains(f, path, tables, groups)
 	c.piholeGroups(f, path, tables, groups)
 	c.filter(f)
-	c.note(at, Taken, "")
+	c.note(at, Converted, "")
 }
 
 // piholeDomains takes names and expressions that are allowed and blocked, a list for those of the
@@ -342,7 +342,7 @@ func (c *converter) piholeDomains(f *filters, path string, tables sqlTables, gro
 		}
 		text := r["domain"]
 		if _, more, ok := strings.Cut(text, ";"); ok && r["type"] >= "2" {
-			c.note(f.row(path, text), NotTaken, "an expression with ;"+more+": write it as a rule with a modifier, such as $dnstype")
+			c.note(f.row(path, text), Unsupported, "an expression with ;"+more+": write it as a rule with a modifier, such as $dnstype")
 			continue
 		}
 		switch r["type"] {
@@ -379,7 +379,7 @@ func (c *converter) piholeGroups(f *filters, path string, tables sqlTables, grou
 		}
 		text := clientText(r["ip"])
 		if text == "" {
-			c.note(f.row(path, r["ip"]), NotTaken, "clients are told by their addresses")
+			c.note(f.row(path, r["ip"]), Unsupported, "clients are told by their addresses")
 			continue
 		}
 		key := strings.Join(in, " ")

@@ -78,12 +78,12 @@ func (c *converter) zoneFrom(path string) {
 	s := lineStmt(path, 1, filepath.Base(path))
 	text, err := c.readFile(path, nil)
 	if err != nil {
-		c.note(s, NotTaken, "it cannot be read, or is too large: name it in zones yourself")
+		c.note(s, Unsupported, "it cannot be read, or is too large: name it in zones yourself")
 		return
 	}
 	name := zoneName(filepath.Base(path), text)
 	if name == "" {
-		c.note(s, NotTaken, "it has no SOA record")
+		c.note(s, Unsupported, "it has no SOA record")
 		return
 	}
 	c.cleaned(s, &zone{name: name, file: path}, text)
@@ -93,7 +93,7 @@ func (c *converter) zoneFrom(path string) {
 func (c *converter) zoneFile(s *stmt, z *zone, path string) {
 	text, err := c.readFile(path, nil)
 	if err != nil {
-		c.note(s, NotTaken, err.Error())
+		c.note(s, Unsupported, err.Error())
 		return
 	}
 	z.file = path

@@ -26,7 +26,7 @@ func (c *converter) hostLines(path, text, domainName string, ttl int) {
 		addr, err := netip.ParseAddr(f[0])
 		switch {
 		case err != nil || len(f) < 2:
-			c.note(s, NotTaken, "it is no address with names")
+			c.note(s, Unsupported, "it is no address with names")
 			continue
 		case nullAddress(addr):
 			if blocked++; first == nil {
@@ -47,7 +47,7 @@ func (c *converter) hostLines(path, text, domainName string, ttl int) {
 	if blocked > 0 {
 		c.note(
 			first,
-			ToCome,
+			Planned,
 			"it is not made a list yet: write one for policy.lists: "+plural(blocked, "line blocks names", "lines block names"),
 		)
 	}
@@ -72,10 +72,10 @@ func (c *converter) followHosts() {
 	for _, f := range c.pending {
 		text, err := c.readFile(f.path, nil)
 		if err != nil {
-			c.note(f.from, NotTaken, err.Error())
+			c.note(f.from, Unsupported, err.Error())
 			continue
 		}
-		if c.note(f.from, Taken, ""); !c.out.recurse {
+		if c.note(f.from, Converted, ""); !c.out.recurse {
 			c.hostLines(f.path, text, f.domain, f.ttl)
 			continue
 		}
@@ -84,7 +84,7 @@ func (c *converter) followHosts() {
 		if total += len(seen) - had; total > maxFollowed {
 			c.note(
 				f.from,
-				ToCome,
+				Planned,
 				fmt.Sprintf(
 					"more than %d names: lists that long block, and it is not made a list yet: write one for policy.lists",
 					maxFollowed,
@@ -172,7 +172,7 @@ const hostsTTL = 60
 func (c *converter) resolvConf(s *stmt, path string) (to []string) {
 	text, err := c.readFile(path, &s.words[0])
 	if err != nil {
-		c.note(s, NotTaken, "servers are in "+path+", which cannot be read here")
+		c.note(s, Unsupported, "servers are in "+path+", which cannot be read here")
 		return nil
 	}
 	for _, line := range strings.Split(text, "\n") {

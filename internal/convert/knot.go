@@ -117,7 +117,7 @@ func readKnot(c *converter, path string) error {
 			}
 		case "key", "remote", "remotes", "acl", "template":
 			if len(s.block) > 0 && s.name() != "key" {
-				c.note(s, Taken, "")
+				c.note(s, Converted, "")
 			}
 		case "log", "database", "control", "statistics", "xdp":
 			c.note(s, Changed, "port53 has its own: log, state_dir, control and metrics")
@@ -126,12 +126,12 @@ func readKnot(c *converter, path string) error {
 		case "submission":
 			c.note(s, Changed, "all servers of the parent are asked for its DS records: parent.check in a policy names others")
 		case "keystore":
-			c.note(s, ToCome, "keys in hardware are not supported; those in PEM are taken by port53 zone keys import")
+			c.note(s, Planned, "keys in hardware are not supported; those in PEM are taken by port53 zone keys import")
 		case "mod-rrl":
 			k.rates(s)
 		default:
 			if len(s.block) > 0 {
-				c.note(s, NotTaken, "port53 has nothing like it")
+				c.note(s, Unsupported, "port53 has nothing like it")
 			}
 		}
 	}
@@ -148,12 +148,12 @@ func (k *knot) server(s *stmt) {
 			for _, a := range e.args() {
 				addr, port, _ := strings.Cut(a, "@")
 				if _, err := netip.ParseAddr(addr); err != nil {
-					k.note(e, NotTaken, "only addresses can be listened on")
+					k.note(e, Unsupported, "only addresses can be listened on")
 					continue
 				}
 				k.listen(addr, port)
 			}
-			k.note(e, Taken, "")
+			k.note(e, Converted, "")
 		case "identity", "version", "nsid":
 			path := map[string]string{"identity": "hostname", "version": "version", "nsid": "nsid"}[e.name()]
 			if e.arg(1) != "" {
@@ -163,11 +163,11 @@ func (k *knot) server(s *stmt) {
 			if yes(e.arg(1)) {
 				k.out.order("cyclic")
 			}
-			k.note(e, Taken, "")
+			k.note(e, Converted, "")
 		case "tcp-max-clients":
 			k.take(e, "tcp.max_connections", e.arg(1))
 		case "listen-xdp", "listen-quic", "listen-tls", "cert-file", "key-file":
-			k.note(e, ToCome, "only UDP and TCP are served yet")
+			k.note(e, Planned, "only UDP and TCP are served yet")
 		default:
 			k.other(e, knotOwn)
 		}
@@ -196,7 +196,7 @@ func (k *knot) block(s *stmt) []*stmt {
 	if t := k.items["template"][template]; t != nil {
 		return append(slices.Clone(t.block), s.block...)
 	} else if template != "default" {
-		k.note(s, NotTaken, "there is no template "+template)
+		k.note(s, Unsupported, "there is no template "+template)
 	}
 	return s.block
 }
@@ -236,8 +236,8 @@ func (k *knot) zone(s *stmt) {
 	}
 	z.file = zoneFile(z.file, z.name, dir)
 	if why := k.unlike(block); why != "" {
-		k.note(s, NotTaken, why)
-		k.note(find(s.block, "domain"), NotTaken, why)
+		k.note(s, Unsupported, why)
+		k.note(find(s.block, "domain"), Unsupported, why)
 		return
 	}
 	if e := find(block, "dnssec-signing"); e != nil && yes(e.arg(1)) && !k.signing(s, block, z) {
@@ -250,32 +250,32 @@ func (k *knot) zone(s *stmt) {
 		}
 		switch e.name() {
 		case "domain", "id", "template", "storage", "file", "dnssec-signing", "dnssec-policy", "catalog-role":
-			k.note(e, Taken, "")
+			k.note(e, Converted, "")
 		case "master":
 			if z.primaries = k.remotes(e, z); len(z.primaries) == 0 {
 				z.file = ""
 			}
-			k.note(e, Taken, "")
+			k.note(e, Converted, "")
 		case "notify":
 			if to := k.remotes(e, z); k.auto {
 				z.secondaries = to
 			} else {
 				z.notify = to
 			}
-			k.note(e, Taken, "")
+			k.note(e, Converted, "")
 		case "acl":
 			for _, id := range e.args() {
 				if a := k.items["acl"][id]; a != nil {
 					transfer = append(transfer, k.acl(a, z)...)
 				} else {
-					k.note(e, NotTaken, "there is no acl "+id)
+					k.note(e, Unsupported, "there is no acl "+id)
 				}
 			}
 		case "serial-policy":
 			if z.serial = e.arg(1); z.serial != "unixtime" {
 				z.serial = ""
 			}
-			k.note(e, Taken, "")
+			k.note(e, Converted, "")
 		case "semantic-checks",
 			"journal-content",
 			"zonefile-sync",
@@ -296,12 +296,12 @@ func (k *knot) zone(s *stmt) {
 		case "module":
 			for _, m := range e.args() {
 				if !strings.HasPrefix(m, "mod-stats") && !strings.HasPrefix(m, "mod-rrl") && !strings.HasPrefix(m, "mod-cookies") {
-					k.note(e, NotTaken, "answers are those of the zone alone")
+					k.note(e, Unsupported, "answers are those of the zone alone")
 				}
 			}
 			k.note(e, Changed, "port53 has its own: policy.rate_limit, edns.cookies, metrics")
 		default:
-			k.note(e, NotTaken, "port53 has nothing like it for a zone")
+			k.note(e, Unsupported, "port53 has nothing like it for a zone")
 		}
 	}
 	// Who has no key to sign with needs none, whatever the zone is fetched with.
@@ -324,7 +324,7 @@ func (k *knot) remotes(e *stmt, z *zone) []string {
 			continue
 		}
 		if r == nil {
-			k.note(e, NotTaken, "there is no remote "+id)
+			k.note(e, Unsupported, "there is no remote "+id)
 			continue
 		}
 		if key := find(r.block, "key"); key != nil && !k.sign(key, z, key.arg(1)) {
@@ -332,7 +332,7 @@ func (k *knot) remotes(e *stmt, z *zone) []string {
 		}
 		address := find(r.block, "address")
 		if address == nil {
-			k.note(r, NotTaken, "remote "+id+" has no address")
+			k.note(r, Unsupported, "remote "+id+" has no address")
 			continue
 		}
 		for _, text := range address.args() {
@@ -360,7 +360,7 @@ func (k *knot) acl(a *stmt, z *zone) []aclRule {
 		for _, text := range list {
 			n, ok := nsdSpec(text)
 			if !ok {
-				k.note(a, NotTaken, text+" is no network")
+				k.note(a, Unsupported, text+" is no network")
 			}
 			nets = nets.union(n)
 		}
@@ -369,7 +369,7 @@ func (k *knot) acl(a *stmt, z *zone) []aclRule {
 	for _, id := range get("remote") {
 		r := k.items["remote"][id]
 		if r == nil {
-			k.note(a, NotTaken, "there is no remote "+id)
+			k.note(a, Unsupported, "there is no remote "+id)
 			return nil
 		}
 		if len(get("address")) == 0 && id == get("remote")[0] {
@@ -391,7 +391,7 @@ func (k *knot) acl(a *stmt, z *zone) []aclRule {
 		case "id", "address", "key", "action", "remote":
 		case "deny":
 			if yes(e.arg(1)) {
-				k.note(a, Taken, "")
+				k.note(a, Converted, "")
 				if len(actions) == 0 || slices.Contains(actions, "transfer") {
 					return []aclRule{{nets: nets, deny: true}}
 				}
@@ -400,7 +400,7 @@ func (k *knot) acl(a *stmt, z *zone) []aclRule {
 		case "update-type":
 			g.types = e.args()
 		default:
-			k.note(e, NotTaken, "the rule is left out, for it says more than addresses and keys")
+			k.note(e, Unsupported, "the rule is left out, for it says more than addresses and keys")
 			return nil
 		}
 	}
@@ -420,7 +420,7 @@ func (k *knot) actions(a *stmt, z *zone, actions, keys []string, nets netset, g 
 			}
 		case "update":
 			if len(keys) == 0 || !nets.equal(allAddresses()) {
-				k.note(a, NotTaken, "updates are granted to keys, from any address")
+				k.note(a, Unsupported, "updates are granted to keys, from any address")
 				continue
 			}
 			for _, key := range keys {
@@ -429,11 +429,11 @@ func (k *knot) actions(a *stmt, z *zone, actions, keys []string, nets netset, g 
 			}
 		case "notify":
 			z.allowNotify = z.allowNotify.union(nets)
-			k.note(a, Taken, "")
+			k.note(a, Converted, "")
 		case "query":
-			k.note(a, NotTaken, "write allow_query at the zone")
+			k.note(a, Unsupported, "write allow_query at the zone")
 		default:
-			k.note(a, NotTaken, "there is nothing like "+action)
+			k.note(a, Unsupported, "there is nothing like "+action)
 		}
 	}
 	return rules

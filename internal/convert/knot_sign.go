@@ -28,8 +28,8 @@ func (k *knot) signing(s *stmt, block []*stmt, z *zone) bool {
 	own, text, why := k.policy(name, p)
 	if why != "" {
 		why = "Knot signs it, and here it would be served without signatures, which validators refuse if its parent has a DS record: " + why
-		k.note(s, NotTaken, why)
-		k.note(find(s.block, "domain"), NotTaken, why)
+		k.note(s, Unsupported, why)
+		k.note(find(s.block, "domain"), Unsupported, why)
 		return false
 	}
 	if !slices.Contains(k.out.policies, text) {

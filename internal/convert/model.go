@@ -148,7 +148,7 @@ func (c *converter) take(s *stmt, path, value string) {
 		return
 	}
 	c.out.set(path, value)
-	c.note(s, Taken, "")
+	c.note(s, Converted, "")
 }
 
 // takeList appends values to a key that has a list, if they are good.
@@ -156,11 +156,11 @@ func (c *converter) takeList(s *stmt, path string, values ...string) {
 	m := model{recurse: true, settings: slices.Clone(c.out.settings)}
 	m.add(path, values...)
 	if _, err := config.Parse("", m.yaml()); err != nil {
-		c.note(s, NotTaken, path+" cannot have it")
+		c.note(s, Unsupported, path+" cannot have it")
 		return
 	}
 	c.out.add(path, values...)
-	c.note(s, Taken, "")
+	c.note(s, Converted, "")
 }
 
 // goodName reports whether text is a domain name that zones can have.
@@ -185,7 +185,7 @@ func goodServer(text string) bool {
 func (c *converter) good(s *stmt, servers []string) []string {
 	return slices.DeleteFunc(slices.Clone(servers), func(text string) bool {
 		if !goodServer(text) {
-			c.note(s, NotTaken, text+" is the address of no server")
+			c.note(s, Unsupported, text+" is the address of no server")
 			return true
 		}
 		return false
@@ -222,7 +222,7 @@ func (c *converter) listen(addr, port string) {
 	}
 	m := model{recurse: true, listen: []string{addr}}
 	if _, err := config.Parse("", m.yaml()); err != nil {
-		c.note(lineStmt(c.options.Path, 1, "listen", bare, port), NotTaken, addr+" is no address to listen on")
+		c.note(lineStmt(c.options.Path, 1, "listen", bare, port), Unsupported, addr+" is no address to listen on")
 		return
 	}
 	if !slices.Contains(c.out.listen, addr) {
@@ -239,16 +239,16 @@ func (c *converter) key(s *stmt, name, algorithm, secret string) {
 	switch k.algorithm {
 	case "hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512":
 	default:
-		c.note(s, NotTaken, k.algorithm+" is not offered; make a new key with hmac-sha256 on both sides")
+		c.note(s, Unsupported, k.algorithm+" is not offered; make a new key with hmac-sha256 on both sides")
 		return
 	}
 	trial := model{recurse: true, keys: []*key{{name: k.name, algorithm: k.algorithm, secret: secret, used: true}}}
 	if _, err := config.Parse("", trial.yaml()); err != nil {
-		c.note(s, NotTaken, "its secret is shorter than 16 octets, or not base64")
+		c.note(s, Unsupported, "its secret is shorter than 16 octets, or not base64")
 		return
 	}
 	if c.keys[k.name] != nil {
-		c.note(s, NotTaken, "it is there already")
+		c.note(s, Unsupported, "it is there already")
 		return
 	}
 	c.keys[k.name] = k
@@ -260,9 +260,9 @@ func (c *converter) sign(s *stmt, z *zone, name string) bool {
 	name = domain(name)
 	switch {
 	case c.keys[name] == nil:
-		c.note(s, NotTaken, "there is no key "+name+" that could be converted")
+		c.note(s, Unsupported, "there is no key "+name+" that could be converted")
 	case z.tsig != "" && z.tsig != name:
-		c.note(s, NotTaken, "the zone's transfers are signed with "+z.tsig+", and a zone has one key")
+		c.note(s, Unsupported, "the zone's transfers are signed with "+z.tsig+", and a zone has one key")
 	default:
 		z.tsig = name
 		return true
@@ -272,18 +272,18 @@ func (c *converter) sign(s *stmt, z *zone, name string) bool {
 
 func (c *converter) grant(s *stmt, z *zone, g grant) {
 	if g.key = domain(g.key); c.keys[g.key] == nil || len(z.primaries) > 0 {
-		c.note(s, NotTaken, "there is no key "+g.key+" that could be converted, or the zone is a secondary")
+		c.note(s, Unsupported, "there is no key "+g.key+" that could be converted, or the zone is a secondary")
 		return
 	}
 	k := *c.keys[g.key]
 	k.used = true
 	trial := model{recurse: true, keys: []*key{&k}, zones: []*zone{{name: z.name, file: "x", updates: []grant{g}}}}
 	if _, err := config.Parse("", trial.yaml()); err != nil {
-		c.note(s, NotTaken, "a name is not in the zone, or a type is not known")
+		c.note(s, Unsupported, "a name is not in the zone, or a type is not known")
 		return
 	}
 	z.updates = append(z.updates, g)
-	c.note(s, Taken, "")
+	c.note(s, Converted, "")
 }
 
 // addZone takes a zone that comes from somewhere and is not there yet.
@@ -293,19 +293,19 @@ func (c *converter) addZone(s *stmt, z *zone) bool {
 	z.primaries, z.secondaries, z.notify = c.good(s, z.primaries), c.good(s, z.secondaries), c.good(s, z.notify)
 	switch {
 	case had > 0 && len(z.primaries) == 0:
-		c.note(s, NotTaken, "it has no primaries that could be converted")
+		c.note(s, Unsupported, "it has no primaries that could be converted")
 	case strings.IndexFunc(z.file, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }) >= 0 || len(z.file) > maxPath:
-		c.note(s, NotTaken, "the path of its file cannot be written")
+		c.note(s, Unsupported, "the path of its file cannot be written")
 	case z.file == "" && len(z.primaries) == 0:
-		c.note(s, NotTaken, "zone "+z.name+" has neither a file nor primaries that could be converted")
+		c.note(s, Unsupported, "zone "+z.name+" has neither a file nor primaries that could be converted")
 	case !goodName(z.name):
-		c.note(s, NotTaken, "it is no domain name")
+		c.note(s, Unsupported, "it is no domain name")
 	case c.byName[z.name] != nil:
-		c.note(s, NotTaken, "zone "+z.name+" is there already")
+		c.note(s, Unsupported, "zone "+z.name+" is there already")
 	default:
 		c.byName[z.name] = z
 		c.out.zones = append(c.out.zones, z)
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 		return true
 	}
 	return false
@@ -361,7 +361,7 @@ func (c *converter) settle() {
 	}
 	for _, k := range m.keys {
 		if k.used {
-			c.note(k.from, Taken, "")
+			c.note(k.from, Converted, "")
 		} else {
 			c.note(k.from, Changed, "left out: nothing that was converted is signed with it")
 		}
@@ -373,11 +373,11 @@ func (c *converter) settleRoutes(list []route, forward bool) []route {
 	for _, r := range list {
 		switch to := slices.DeleteFunc(slices.Clone(r.to), c.mine); {
 		case !goodName(r.zone):
-			c.note(r.from, NotTaken, "it is no domain name")
+			c.note(r.from, Unsupported, "it is no domain name")
 		case c.byName[r.zone] != nil:
-			c.note(r.from, NotTaken, "zone "+r.zone+" is served here")
+			c.note(r.from, Unsupported, "zone "+r.zone+" is served here")
 		case len(r.to) > 0 && len(to) == 0:
-			c.note(r.from, NotTaken, "the server would ask itself")
+			c.note(r.from, Unsupported, "the server would ask itself")
 		case len(r.to) == 0 && !(forward && slices.ContainsFunc(c.out.forward, func(w route) bool {
 			return len(w.to) > 0 && w.zone != r.zone && (w.zone == "." || strings.HasSuffix("."+r.zone, "."+w.zone))
 		})):
@@ -417,7 +417,7 @@ func (c *converter) settleAllRoutes() {
 	m := &c.out
 	if !m.recurse {
 		for _, r := range slices.Concat(m.forward, m.stub) {
-			c.note(r.from, NotTaken, "the server resolves nothing for others")
+			c.note(r.from, Unsupported, "the server resolves nothing for others")
 		}
 		m.forward, m.stub = nil, nil
 	}
@@ -439,7 +439,7 @@ func (c *converter) settleClients() {
 		if m.recursion = c.known(clients.minus(m.deny)); !m.recursion.equal(clients.minus(m.deny)) {
 			c.note(
 				m.clientsFrom,
-				NotTaken,
+				Unsupported,
 				"strangers do not get recursion, private networks do: to resolve for everyone, with limits, write role: public-resolver",
 			)
 		}
@@ -449,7 +449,7 @@ func (c *converter) settleClients() {
 				c.note(r.from, Changed, "nobody may use recursion")
 			}
 			if len(m.local.names)+len(m.local.hosts)+len(m.local.leases) > 0 {
-				c.note(m.clientsFrom, NotTaken, "names without a zone are for those who may use recursion: nobody")
+				c.note(m.clientsFrom, Unsupported, "names without a zone are for those who may use recursion: nobody")
 			}
 			m.forward, m.stub = nil, nil
 		}
@@ -469,7 +469,7 @@ func (c *converter) settleClients() {
 			z.query = base
 		}
 		if z.query = z.query.minus(m.deny); len(z.query) == 0 {
-			c.note(z.from, NotTaken, "nobody may ask for it")
+			c.note(z.from, Unsupported, "nobody may ask for it")
 			delete(c.byName, z.name)
 			return true
 		}

@@ -36,7 +36,7 @@ func (c *converter) addRecord(n localName) bool {
 	}
 	switch {
 	case !goodName(n.name) || strings.ContainsAny(n.name, " \t\"();$@\\*"):
-		c.note(n.from, NotTaken, n.name+" is no name of a machine")
+		c.note(n.from, Unsupported, n.name+" is no name of a machine")
 		return false
 	case n.name == "localhost" || strings.HasSuffix(n.name, ".localhost"):
 		c.note(n.from, Changed, "localhost is built in")
@@ -44,7 +44,7 @@ func (c *converter) addRecord(n localName) bool {
 	}
 	n.name = star + n.name
 	c.names = append(c.names, n)
-	c.note(n.from, Taken, "")
+	c.note(n.from, Converted, "")
 	return true
 }
 
@@ -189,9 +189,9 @@ func (c *converter) misplaced(n localName) bool {
 	}
 	switch {
 	case hides(n.name):
-		c.note(n.from, ToCome, "single names beside those of a public domain: a zone for "+n.name+" would hide the others")
+		c.note(n.from, Planned, "single names beside those of a public domain: a zone for "+n.name+" would hide the others")
 	case n.typ != "A" && n.typ != "AAAA" && !strings.HasPrefix(n.name, "_"):
-		c.note(n.from, ToCome, "single records beside those of a name: a zone for "+n.name+" would hide the others")
+		c.note(n.from, Planned, "single records beside those of a name: a zone for "+n.name+" would hide the others")
 	default:
 		return false
 	}
@@ -216,7 +216,7 @@ func (c *converter) follow() {
 		if found {
 			c.note(n.from, Changed, "the addresses of "+n.data+" stand for the alias")
 		} else {
-			c.note(n.from, ToCome, "an alias that no zone has, to a name elsewhere")
+			c.note(n.from, Planned, "an alias that no zone has, to a name elsewhere")
 		}
 	}
 	c.names = out
@@ -252,7 +252,7 @@ func (c *converter) writeZone(apex string, names []localName) {
 		from = c.group.from[apex]
 	}
 	if len(c.written) >= maxNames {
-		c.note(from, NotTaken, fmt.Sprintf("more than %d names without a zone", maxNames))
+		c.note(from, Unsupported, fmt.Sprintf("more than %d names without a zone", maxNames))
 		return
 	}
 	ttl := 3600
@@ -306,7 +306,7 @@ func (c *converter) zonePath(from *stmt, apex string) string {
 		file = fmt.Sprintf("zones/%d.zone", len(c.written))
 	}
 	if c.written[file] != nil {
-		c.note(from, NotTaken, "two zones would have the file "+file)
+		c.note(from, Unsupported, "two zones would have the file "+file)
 		return ""
 	}
 	return file

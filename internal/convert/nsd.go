@@ -34,7 +34,7 @@ func (c *converter) nsdWords(path string, from *word) ([]word, error) {
 		if len(files) == 0 && !strings.ContainsAny(words[1].text, "*?[") {
 			return nil, words[1].fail("there is no file %s", words[1].text)
 		}
-		c.note(&stmt{words: words}, Taken, "")
+		c.note(&stmt{words: words}, Converted, "")
 		for _, f := range files {
 			more, err := c.nsdWords(f, &words[1])
 			if err != nil {
@@ -125,7 +125,7 @@ func readNSD(c *converter, path string) error {
 			if n := find(s.block, "name"); n != nil {
 				patterns[n.arg(1)] = s
 			}
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 		case "key":
 			name, algorithm, secret := find(s.block, "name"), find(s.block, "algorithm"), find(s.block, "secret")
 			if name == nil || secret == nil || algorithm == nil {
@@ -162,20 +162,20 @@ func (c *converter) nsdServer(server *stmt) (dir string) {
 		switch s.name() {
 		case "zonesdir":
 			dir = s.arg(1)
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 		case "ip-address", "interface":
 			addr, p, ok := strings.Cut(s.arg(1), "@")
 			if !ok {
 				p = port
 			}
 			if _, err := netip.ParseAddr(addr); err != nil {
-				c.note(s, NotTaken, "only addresses can be listened on")
+				c.note(s, Unsupported, "only addresses can be listened on")
 				continue
 			}
 			c.listen(addr, p)
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 		case "port":
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 		case "identity":
 			c.take(s, "identity.hostname", quote(s.arg(1)))
 		case "version":
@@ -186,13 +186,13 @@ func (c *converter) nsdServer(server *stmt) (dir string) {
 			if yes(s.arg(1)) {
 				c.out.order("cyclic")
 			}
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 		case "tcp-count":
 			c.take(s, "tcp.max_connections", s.arg(1))
 		case "tcp-timeout":
 			c.take(s, "tcp.idle", s.arg(1)+"s")
 		case "tls-port", "tls-service-key", "tls-service-pem", "tls-service-ocsp", "tls-auth-port", "tls-auth-xfr-only":
-			c.note(s, ToCome, "only UDP and TCP are served yet")
+			c.note(s, Planned, "only UDP and TCP are served yet")
 		default:
 			c.other(s, nsdOwn)
 		}
@@ -281,21 +281,21 @@ func (c *converter) nsdZone(s *stmt, patterns map[string]*stmt, dir string) {
 		signed := k != "NOKEY"
 		switch e.name() {
 		case "name":
-			c.note(e, Taken, "")
+			c.note(e, Converted, "")
 		case "zonefile":
 			z.file = zoneFile(e.arg(1), written, dir) // %s is the name as it is written
-			c.note(e, Taken, "")
+			c.note(e, Converted, "")
 		case "request-xfr":
 			if err != nil || signed && !c.sign(e, z, k) {
-				c.note(e, NotTaken, "the zone is not fetched from there")
+				c.note(e, Unsupported, "the zone is not fetched from there")
 				continue
 			}
 			z.primaries = append(z.primaries, server(addr, port))
-			c.note(e, Taken, "")
+			c.note(e, Converted, "")
 		case "provide-xfr", "allow-query", "allow-notify":
 			switch {
 			case !isNet:
-				c.note(e, NotTaken, "only networks and addresses are known")
+				c.note(e, Unsupported, "only networks and addresses are known")
 				continue
 			case k == "BLOCKED" && e.name() == "provide-xfr":
 				blockedTransfer = blockedTransfer.union(nets)
@@ -303,7 +303,7 @@ func (c *converter) nsdZone(s *stmt, patterns map[string]*stmt, dir string) {
 				blockedQuery = blockedQuery.union(nets)
 			case e.name() == "allow-query" && signed:
 				query = query.union(netset{})
-				c.note(e, NotTaken, "clients are told by their addresses, not by keys")
+				c.note(e, Unsupported, "clients are told by their addresses, not by keys")
 			case e.name() == "allow-query":
 				query = query.union(nets)
 			case e.name() == "allow-notify":
@@ -315,16 +315,16 @@ func (c *converter) nsdZone(s *stmt, patterns map[string]*stmt, dir string) {
 			default:
 				z.transfer = z.transfer.union(nets)
 			}
-			c.note(e, Taken, "")
+			c.note(e, Converted, "")
 		case "notify":
 			if err != nil || signed && !c.sign(e, z, k) {
-				c.note(e, NotTaken, "nobody is told of changes there")
+				c.note(e, Unsupported, "nobody is told of changes there")
 				continue
 			}
 			z.notify = append(z.notify, server(addr, port))
-			c.note(e, Taken, "")
+			c.note(e, Converted, "")
 		case "catalog", "catalog-member-pattern", "catalog-producer-zone":
-			c.note(e, NotTaken, "write catalog: consume or produce at the zone")
+			c.note(e, Unsupported, "write catalog: consume or produce at the zone")
 		default:
 			c.other(e, nsdZoneOwn)
 		}

@@ -28,7 +28,7 @@ func TestUnknownOptions(t *testing.T) {
 		}
 		missed, own := 0, 0
 		for _, n := range r.Notes {
-			if n.Outcome == convert.NotTaken && strings.Contains(n.Why, "nothing stands for it") {
+			if n.Outcome == convert.Unsupported && strings.Contains(n.Why, "nothing stands for it") {
 				missed++
 			}
 			if n.Outcome == convert.Changed {

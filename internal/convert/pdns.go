@@ -38,14 +38,14 @@ func (c *converter) keyValues(path string, from *word) ([]*stmt, error) {
 			s.words[0].text = strings.TrimSpace(plus)
 			if old := find(out, s.name()); old != nil {
 				old.words[1].text = strings.Trim(old.arg(1)+","+s.arg(1), ",")
-				c.note(s, Taken, "")
+				c.note(s, Converted, "")
 				continue
 			}
 		}
 		out = append(out, s)
 	}
 	if s := find(out, "include-dir"); s != nil && from == nil {
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 		files, _ := filepath.Glob(filepath.Join(s.arg(1), "*.conf"))
 		for _, f := range files {
 			more, err := c.keyValues(f, &s.words[0])
@@ -55,7 +55,7 @@ func (c *converter) keyValues(path string, from *word) ([]*stmt, error) {
 			for _, m := range more {
 				if old := find(out, m.name()); old != nil && m.name() == "launch" {
 					old.words[1].text = strings.Trim(old.arg(1)+","+m.arg(1), ",")
-					c.note(m, Taken, "")
+					c.note(m, Converted, "")
 				} else {
 					out = append(out, m)
 				}
@@ -77,7 +77,7 @@ func (c *converter) nets(s *stmt, text string) netset {
 		n, ok := parseNet(rest)
 		switch {
 		case !ok:
-			c.note(s, NotTaken, t+" is no network")
+			c.note(s, Unsupported, t+" is no network")
 		case not:
 			out = out.union(n)
 		default:
@@ -98,7 +98,7 @@ func (c *converter) servers(s *stmt, list []string) (to []string) {
 		} else if a, err := netip.ParseAddr(strings.Trim(t, "[]")); err == nil && a.Zone() == "" {
 			to = append(to, a.String())
 		} else {
-			c.note(s, NotTaken, t+" is no address")
+			c.note(s, Unsupported, t+" is no address")
 		}
 	}
 	return to
@@ -146,7 +146,7 @@ func readPDNS(c *converter, path string) error {
 	}
 	launch := find(stmts, "launch")
 	if launch == nil || len(commas(launch.arg(1))) == 0 {
-		c.note(lineStmt(path, 1, "launch"), NotTaken, "no backend is launched")
+		c.note(lineStmt(path, 1, "launch"), Unsupported, "no backend is launched")
 		return nil
 	}
 	for _, b := range commas(launch.arg(1)) {
@@ -158,20 +158,20 @@ func readPDNS(c *converter, path string) error {
 		case backend == "gsqlite3" && find(stmts, "gsqlite3-database") != nil:
 			from := find(stmts, "gsqlite3-database")
 			if err := c.pdnsDatabase(from, from.arg(1), c.pdnsMay(stmts)); err != nil {
-				c.note(from, NotTaken, err.Error()+"; or "+pdnsByHand)
+				c.note(from, Unsupported, err.Error()+"; or "+pdnsByHand)
 			}
 		case backend == "gmysql" || backend == "gpgsql":
 			c.note(
 				launch,
-				NotTaken,
+				Unsupported,
 				"zones of the backend "+b+" are in a database: import what "+
 					map[string]string{"gmysql": "mysqldump", "gpgsql": "pg_dump"}[backend]+" writes of it, with --from pdns-database",
 			)
 		default:
-			c.note(launch, NotTaken, "zones of the backend "+b+" are in a database: "+pdnsByHand)
+			c.note(launch, Unsupported, "zones of the backend "+b+" are in a database: "+pdnsByHand)
 		}
 	}
-	c.note(launch, Taken, "")
+	c.note(launch, Converted, "")
 	return nil
 }
 
@@ -189,7 +189,7 @@ func (c *converter) pdnsOption(s *stmt, port string) {
 	case "version-string":
 		switch v {
 		case "anonymous":
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 		case "full", "powerdns":
 			c.note(s, Changed, "the version is hidden unless identity.version says one")
 		default:
@@ -205,22 +205,22 @@ func (c *converter) pdnsOption(s *stmt, port string) {
 		c.take(s, "tcp.idle", v+"s")
 	case "webserver", "api":
 		if yes(v) {
-			c.note(s, ToCome, "there is no API yet: the port53 command changes zones")
+			c.note(s, Planned, "there is no API yet: the port53 command changes zones")
 			return
 		}
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 	case "dnsupdate", "allow-dnsupdate-from", "forward-dnsupdate":
 		if v != "" && v != "no" {
-			c.note(s, NotTaken, "updates are granted to keys: write updates at the zones")
+			c.note(s, Unsupported, "updates are granted to keys: write updates at the zones")
 		} else {
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 		}
 	case "enable-lua-records", "expand-alias", "resolver", "lua-prequery-script", "lua-axfr-script", "dns64":
 		if v == "no" || v == "" {
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 			return
 		}
-		c.note(s, NotTaken, "records are served as they are: ALIAS and LUA are not worked out")
+		c.note(s, Unsupported, "records are served as they are: ALIAS and LUA are not worked out")
 	default:
 		if i := strings.IndexByte(
 			s.name(),
@@ -247,7 +247,7 @@ func (c *converter) pdnsBind(stmts []*stmt, get func(string) string) error {
 	if err != nil {
 		return err
 	}
-	c.note(from, Taken, "")
+	c.note(from, Converted, "")
 	b := &bind{
 		converter:  c,
 		acls:       map[string]*stmt{},
@@ -261,7 +261,7 @@ func (c *converter) pdnsBind(stmts []*stmt, get func(string) string) error {
 			if d := find(s.block, "directory"); d != nil {
 				b.dir = d.arg(1)
 			}
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 		}
 	}
 	may := c.pdnsMay(stmts)
@@ -279,7 +279,7 @@ func (c *converter) pdnsBind(stmts []*stmt, get func(string) string) error {
 		if !known || len(secured) > 0 && strings.Contains(string(secured), name) {
 			c.note(
 				s,
-				NotTaken,
+				Unsupported,
 				"PowerDNS may sign it ("+db.arg(1)+" has its name, or cannot be read), and here it would be served without signatures",
 			)
 			continue
@@ -325,8 +325,8 @@ func (c *converter) listenAll(s *stmt, addrs []string, port string) {
 		} else if _, err := netip.ParseAddr(a); err == nil {
 			c.listen(a, port)
 		} else {
-			c.note(s, NotTaken, "only addresses can be listened on")
+			c.note(s, Unsupported, "only addresses can be listened on")
 		}
 	}
-	c.note(s, Taken, "")
+	c.note(s, Converted, "")
 }

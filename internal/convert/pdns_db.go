@@ -35,7 +35,7 @@ func (c *converter) pdnsDatabase(from *stmt, path string, may netset) error {
 		return err
 	}
 	if tables["domains"] == nil {
-		c.note(from, NotTaken, "it has no table of domains, or an empty one")
+		c.note(from, Unsupported, "it has no table of domains, or an empty one")
 		return nil
 	}
 	if may == nil {
@@ -66,7 +66,7 @@ func (c *converter) pdnsDatabase(from *stmt, path string, may netset) error {
 	for _, k := range tables["cryptokeys"] {
 		signed[k["domain_id"]] = signed[k["domain_id"]] || sqlTrue(k["active"])
 	}
-	c.note(from, Taken, "")
+	c.note(from, Converted, "")
 	for i, d := range tables["domains"] {
 		id := d["id"]
 		s := row(i, 1, "zone", d["name"])
@@ -178,13 +178,13 @@ func (c *converter) pdnsZone(s *stmt, d sqlRow, records []sqlRow, meta map[strin
 			if n, ok := parseNet(text); ok {
 				z.alone = z.alone.union(n)
 			} else {
-				c.note(s, NotTaken, "ALLOW-AXFR-FROM "+text+": list the addresses of the secondaries")
+				c.note(s, Unsupported, "ALLOW-AXFR-FROM "+text+": list the addresses of the secondaries")
 			}
 		}
 	}
 	for _, name := range meta["TSIG-ALLOW-AXFR"] {
 		if name = domain(name); c.keys[name] == nil {
-			c.note(s, NotTaken, "there is no key "+name+" that could be taken")
+			c.note(s, Unsupported, "there is no key "+name+" that could be taken")
 		} else if !slices.Contains(z.transferKeys, name) {
 			z.transferKeys = append(z.transferKeys, name)
 		}
@@ -198,18 +198,18 @@ func (c *converter) pdnsZone(s *stmt, d sqlRow, records []sqlRow, meta map[strin
 		z.primaries = c.servers(s, commas(d["master"]))
 		for _, name := range meta["AXFR-MASTER-TSIG"] {
 			if !c.sign(s, z, name) {
-				c.note(s, NotTaken, "it would be fetched without the key that it was fetched with")
+				c.note(s, Unsupported, "it would be fetched without the key that it was fetched with")
 				return
 			}
 		}
 		if len(z.primaries) == 0 {
-			c.note(s, NotTaken, "it has no primaries that could be taken")
+			c.note(s, Unsupported, "it has no primaries that could be taken")
 			return
 		}
 		c.addZone(s, z)
 		return
 	case "CONSUMER", "PRODUCER":
-		c.note(s, NotTaken, "write catalog: consume or produce, and members, yourself")
+		c.note(s, Unsupported, "write catalog: consume or produce, and members, yourself")
 		return
 	}
 	for _, kind := range []string{
@@ -217,12 +217,12 @@ func (c *converter) pdnsZone(s *stmt, d sqlRow, records []sqlRow, meta map[strin
 		"GSS-ALLOW-AXFR-PRINCIPAL",
 	} {
 		if meta[kind] != nil {
-			c.note(s, NotTaken, kind+" has no part in the result: write updates at the zone")
+			c.note(s, Unsupported, kind+" has no part in the result: write updates at the zone")
 		}
 	}
 	text := c.pdnsRecords(s, z.name, records)
 	if text == "" {
-		c.note(s, NotTaken, "it has no SOA record")
+		c.note(s, Unsupported, "it has no SOA record")
 		return
 	}
 	if z.file = c.zonePath(s, z.name); z.file != "" && c.addZone(s, z) {
@@ -294,7 +294,7 @@ func (c *converter) pdnsRecords(s *stmt, apex string, records []sqlRow) string {
 		}
 	}
 	for typ, n := range left {
-		c.note(s, NotTaken, fmt.Sprintf("records are served as they are: %s is left out (%d)", typ, n))
+		c.note(s, Unsupported, fmt.Sprintf("records are served as they are: %s is left out (%d)", typ, n))
 	}
 	if soa == "" {
 		return ""

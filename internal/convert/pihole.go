@@ -32,7 +32,7 @@ func readPihole(c *converter, path string) error {
 			for _, e := range s.block {
 				c.piholeDNS(e, add)
 			}
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 		case "dhcp":
 			if yes(s.at("active").arg(1)) {
 				add(s, "dhcp-range", "")
@@ -45,7 +45,7 @@ func readPihole(c *converter, path string) error {
 				name, value, _ := strings.Cut(w.text, "=")
 				add(&stmt{words: []word{w}}, strings.TrimSpace(name), strings.TrimSpace(value))
 			}
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 			if more := s.at("etc_dnsmasq_d"); yes(more.arg(1)) {
 				conf, err := c.dnsmasqDir(path, more.with("conf-dir", "/etc/dnsmasq.d"))
 				if err != nil {
@@ -61,7 +61,7 @@ func readPihole(c *converter, path string) error {
 	if _, err := os.Stat(filepath.Join(filepath.Dir(path), "gravity.db")); err == nil {
 		c.piholeFilters(filepath.Join(filepath.Dir(path), "gravity.db"), root)
 	} else if b := root.at("dns").at("blocking"); b != nil {
-		c.note(b, NotTaken, "the lists are in gravity.db, which is not beside it")
+		c.note(b, Unsupported, "the lists are in gravity.db, which is not beside it")
 	}
 	if err := c.dnsmasq(path, opts); err != nil {
 		return err
@@ -80,12 +80,12 @@ func (c *converter) piholeHosts(root *stmt, opts []*stmt) {
 		s := &stmt{words: []word{h}}
 		f := strings.Fields(h.text)
 		if len(f) < 2 {
-			c.note(s, NotTaken, "it is no address with names")
+			c.note(s, Unsupported, "it is no address with names")
 			continue
 		}
 		a, err := netip.ParseAddr(f[0])
 		if err != nil {
-			c.note(s, NotTaken, "it is no address with names")
+			c.note(s, Unsupported, "it is no address with names")
 			continue
 		}
 		for i, name := range f[1:] {
@@ -106,14 +106,14 @@ func (c *converter) piholeDNS(s *stmt, add func(from *stmt, name, value string))
 		for _, w := range s.words[1:] {
 			add(&stmt{words: []word{w}}, "server", w.text)
 		}
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 	case "hosts":
-		c.note(s, Taken, "") // read when all options are known
+		c.note(s, Converted, "") // read when all options are known
 	case "cnameRecords":
 		for _, w := range s.words[1:] {
 			add(&stmt{words: []word{w}}, "cname", w.text)
 		}
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 	case "revServers":
 		for _, w := range s.words[1:] {
 			f := strings.Split(w.text, ",")
@@ -127,21 +127,21 @@ func (c *converter) piholeDNS(s *stmt, add func(from *stmt, name, value string))
 				add(from, "server", "/"+f[3]+"/"+f[2])
 			}
 		}
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 	case "port":
 		add(s, "port", s.arg(1))
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 	case "dnssec":
 		if yes(s.arg(1)) {
 			add(s, "dnssec", "")
 		}
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 	case "queryLogging":
 		c.take(s, "log.queries", map[bool]string{true: "text", false: "off"}[yes(s.arg(1))])
 	case "listeningMode":
 		if strings.EqualFold(s.arg(1), "LOCAL") {
 			add(s, "local-service", "")
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 		} else {
 			c.note(
 				s,
@@ -156,7 +156,7 @@ func (c *converter) piholeDNS(s *stmt, add func(from *stmt, name, value string))
 				add(s, "local", "/"+name+"/")
 			}
 		}
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 	case "domainNeeded", "expandHosts", "bogusPriv":
 		if yes(s.arg(1)) {
 			add(
@@ -165,10 +165,10 @@ func (c *converter) piholeDNS(s *stmt, add func(from *stmt, name, value string))
 				"",
 			)
 		} else {
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 		}
 	case "blocking":
-		c.note(s, Taken, "") // read with the lists
+		c.note(s, Converted, "") // read with the lists
 	case "specialDomains", "CNAMEdeepInspect", "blockESNI", "EDNS0ECS", "ignoreLocalhost", "blockTTL", "analyzeOnlyAandAAAA":
 		c.note(s, Changed, "port53 has its own way: what aliases and HTTPS records lead to is looked through")
 	default:

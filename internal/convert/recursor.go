@@ -75,7 +75,7 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 	case "local-address":
 		c.listenAll(s, commas(v), port)
 	case "allow-from":
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 		c.out.clientsFrom = s
 		if c.out.recursion = c.nets(s, v); c.out.recursion == nil {
 			c.out.recursion = netset{}
@@ -93,7 +93,7 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 			line, _, _ = strings.Cut(line, "#")
 			c.out.recursion = c.out.recursion.union(c.nets(s, line))
 		}
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 	case "forward-zones", "forward-zones-recurse":
 		for _, entry := range strings.Split(v, ",") {
 			if strings.TrimSpace(entry) != "" {
@@ -108,7 +108,7 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 		if err != nil {
 			return err
 		}
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 		for i, line := range strings.Split(text, "\n") {
 			line, _, _ = strings.Cut(line, "#")
 			if line = strings.TrimSpace(line); line != "" {
@@ -123,7 +123,7 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 				continue
 			}
 			if !ok {
-				c.note(s, NotTaken, "it is no zone and a file")
+				c.note(s, Unsupported, "it is no zone and a file")
 				continue
 			}
 			c.addZone(s, &zone{name: domain(strings.TrimSpace(name)), file: beside(path, strings.TrimSpace(file))})
@@ -139,7 +139,7 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 		}
 	case "export-etc-hosts":
 		if !yes(v) {
-			c.note(s, Taken, "")
+			c.note(s, Converted, "")
 			return nil
 		}
 		file := "/etc/hosts"
@@ -152,9 +152,9 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 		}
 		c.pending = append(c.pending, hostsFile{s, file, suffix, hostsTTL})
 	case "etc-hosts-file":
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 	case "serve-rfc1918":
-		if c.note(s, Taken, ""); !yes(v) {
+		if c.note(s, Converted, ""); !yes(v) {
 			c.note(
 				s,
 				Changed,
@@ -168,27 +168,27 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 				c.takeList(s, "resolver.outgoing", a)
 			}
 		}
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 	case "dont-query":
 		c.out.set("resolver.do_not_query", list(c.nets(s, v).text()))
-		c.note(s, Taken, "")
+		c.note(s, Converted, "")
 	case "quiet":
 		c.take(s, "log.queries", map[bool]string{true: "off", false: "text"}[yes(v)])
 	case "lua-config-file":
 		if v != "" && c.luaPolicies(s, beside(path, v)) {
 			c.note(s, Changed, "of the program, response policy zones are taken and nothing else")
 		} else if v != "" {
-			c.note(s, NotTaken, "it cannot be read: write its response policy zones as policy.rpz")
+			c.note(s, Unsupported, "it cannot be read: write its response policy zones as policy.rpz")
 		}
 	case "lua-dns-script", "gettag-needs-edns-options":
 		if v != "" {
-			c.note(s, NotTaken, "programs are not run: write what they decide as policy.rpz or policy.lists")
+			c.note(s, Unsupported, "programs are not run: write what they decide as policy.rpz or policy.lists")
 		}
 	case "dns64-prefix":
-		c.note(s, NotTaken, "write it as resolver.dns64, with prefix, clients and exclude")
+		c.note(s, Unsupported, "write it as resolver.dns64, with prefix, clients and exclude")
 	case "webserver", "api-key", "api-config-dir":
 		if yes(v) {
-			c.note(s, ToCome, "there is no API yet")
+			c.note(s, Planned, "there is no API yet")
 		}
 	default:
 		if strings.HasPrefix(s.name(), "webserver-") || strings.HasPrefix(s.name(), "snmp") || strings.HasPrefix(s.name(), "carbon") ||
@@ -198,7 +198,7 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 		}
 		if strings.HasPrefix(s.name(), "ecs-") || strings.HasPrefix(s.name(), "edns-subnet") || strings.Contains(s.name(), "notify-for") ||
 			strings.HasPrefix(s.name(), "dot-") {
-			c.note(s, NotTaken, "port53 has nothing like it")
+			c.note(s, Unsupported, "port53 has nothing like it")
 			return nil
 		}
 		if s.name() == "qname-minimization" {
@@ -217,7 +217,7 @@ func (c *converter) recursorForward(s *stmt, entry string, recurse bool) {
 	name, list, _ := strings.Cut(entry, "=")
 	to := c.servers(s, strings.FieldsFunc(list, func(r rune) bool { return r == ';' || r == ',' || r == ' ' }))
 	if len(to) == 0 {
-		c.note(s, NotTaken, "the zone has no servers that could be taken")
+		c.note(s, Unsupported, "the zone has no servers that could be taken")
 		return
 	}
 	r := route{from: s, zone: domain(strings.TrimSpace(name)), to: to}
@@ -226,7 +226,7 @@ func (c *converter) recursorForward(s *stmt, entry string, recurse bool) {
 	} else {
 		c.addRoute(&c.out.stub, r)
 	}
-	c.note(s, Taken, "")
+	c.note(s, Converted, "")
 }
 
 // recursorNames are the options of recursor.yml that have the place of old ones.
@@ -284,7 +284,7 @@ func readRecursorYAML(c *converter, path string) error {
 	names := recursorNames()
 	var old []*stmt
 	for _, section := range root.block {
-		c.note(section, Taken, "")
+		c.note(section, Converted, "")
 		for _, s := range section.block {
 			switch s.name() {
 			case "forward_zones", "forward_zones_recurse":
@@ -294,7 +294,7 @@ func readRecursorYAML(c *converter, path string) error {
 				for _, e := range s.block {
 					c.addZone(e, &zone{name: domain(e.at("zone").arg(1)), file: beside(path, e.at("file").arg(1))})
 				}
-				c.note(s, Taken, "")
+				c.note(s, Converted, "")
 				continue
 			case "forward_zones_file":
 				c.yamlForwardFile(s)
@@ -302,7 +302,7 @@ func readRecursorYAML(c *converter, path string) error {
 			}
 			name, ok := names[section.name()+"."+s.name()]
 			if !ok {
-				c.note(s, NotTaken, "nothing stands for it: look whether it matters")
+				c.note(s, Unsupported, "nothing stands for it: look whether it matters")
 				continue
 			}
 			w := s.words[0]
@@ -316,12 +316,12 @@ func readRecursorYAML(c *converter, path string) error {
 }
 
 func (c *converter) yamlForwards(s *stmt) {
-	c.note(s, Taken, "")
+	c.note(s, Converted, "")
 	for _, e := range s.block {
 		recurse := s.name() == "forward_zones_recurse" || yes(e.at("recurse").arg(1))
 		f := e.at("forwarders")
 		if len(f.words) < 2 {
-			c.note(e, NotTaken, "the zone has no servers")
+			c.note(e, Unsupported, "the zone has no servers")
 			continue
 		}
 		c.recursorForward(e, e.at("zone").arg(1)+"="+strings.Join(f.args(), ";"), recurse)
@@ -347,6 +347,6 @@ func (c *converter) yamlForwardFile(s *stmt) {
 		err = c.recursorOption(path, &stmt{words: []word{w, {text: path}}}, nil, "")
 	}
 	if err != nil {
-		c.note(s, NotTaken, err.Error())
+		c.note(s, Unsupported, err.Error())
 	}
 }

@@ -50,11 +50,11 @@ func (m *model) writePolicies() string {
 func (c *converter) addPolicy(p policyZone) {
 	trial := model{recurse: true, zones: []*zone{{name: p.zone, file: "x"}}, rpz: []policyZone{p}}
 	if _, err := config.Parse("", trial.yaml()); err != nil {
-		c.note(p.from, NotTaken, "its options are none that policy.rpz can have: write it there")
+		c.note(p.from, Unsupported, "its options are none that policy.rpz can have: write it there")
 		return
 	}
 	if slices.ContainsFunc(c.out.rpz, func(o policyZone) bool { return o.zone == p.zone }) {
-		c.note(p.from, NotTaken, "it is in the list already")
+		c.note(p.from, Unsupported, "it is in the list already")
 		return
 	}
 	c.out.rpz = append(c.out.rpz, p)
@@ -64,9 +64,9 @@ func (c *converter) addPolicy(p policyZone) {
 func (c *converter) settlePolicies() {
 	for _, p := range c.out.rpz {
 		if slices.ContainsFunc(c.out.zones, func(z *zone) bool { return z.name == p.zone }) {
-			c.note(p.from, Taken, "")
+			c.note(p.from, Converted, "")
 		} else {
-			c.note(p.from, NotTaken, "there is no zone "+p.zone+" that could be taken")
+			c.note(p.from, Unsupported, "there is no zone "+p.zone+" that could be taken")
 		}
 	}
 }
@@ -82,7 +82,7 @@ func seconds(text string) string {
 // responsePolicy takes BIND's response-policy.
 func (b *bind) responsePolicy(s *stmt) {
 	if b.view != nil {
-		b.note(s, NotTaken, "write it as policy: {rpz: [{zone: …}]} of the view, and its zones without views")
+		b.note(s, Unsupported, "write it as policy: {rpz: [{zone: …}]} of the view, and its zones without views")
 		return
 	}
 	answers := map[string]string{"disabled": "log", "given": "", "no-op": "passthru"}
@@ -122,7 +122,7 @@ func (b *bind) responsePolicy(s *stmt) {
 		b.note(s, Changed, "a name that is blocked is not resolved before: wait of policy.rpz does it as qname-wait-recurse")
 		return
 	}
-	b.note(s, Taken, "")
+	b.note(s, Converted, "")
 }
 
 // unboundPolicyTTL is the longest that an answer by a policy zone may be kept: Unbound leaves the TTLs of
@@ -143,7 +143,7 @@ func (u *unbound) rpz(s *stmt) {
 			addr, port, _ := strings.Cut(strings.SplitN(v, "#", 2)[0], "@")
 			a, err := netip.ParseAddr(addr)
 			if err != nil {
-				u.note(e, NotTaken, "only addresses are servers")
+				u.note(e, Unsupported, "only addresses are servers")
 				continue
 			}
 			z.primaries = append(z.primaries, server(a, port))
@@ -161,22 +161,22 @@ func (u *unbound) rpz(s *stmt) {
 			u.note(e, Changed, "port53 has its own way")
 			continue
 		case "tags":
-			u.note(e, NotTaken, "write policy: {rpz: …} of a view for the clients it is for: here it is for all")
+			u.note(e, Unsupported, "write policy: {rpz: …} of a view for the clients it is for: here it is for all")
 			continue
 		case "url":
-			u.note(e, NotTaken, "zones come by transfer or from files")
+			u.note(e, Unsupported, "zones come by transfer or from files")
 			continue
 		default:
 			u.other(e, "")
 			continue
 		}
-		u.note(e, Taken, "")
+		u.note(e, Converted, "")
 	}
 	if p.answer == "cname" || p.cname != "" {
 		p.answer = ""
 	}
 	if p.zone = z.name; len(z.primaries) == 0 && !strings.HasPrefix(z.file, "/") {
-		u.note(s, NotTaken, "the path of its file is seen from a directory that is not known: write it out")
+		u.note(s, Unsupported, "the path of its file is seen from a directory that is not known: write it out")
 		return
 	}
 	if u.addZone(s, z) {
@@ -199,7 +199,7 @@ func (c *converter) luaPolicies(s *stmt, path string) bool {
 				if args, ok := luaCall(rest); ok {
 					c.luaPolicy(at, call, path, args)
 				} else {
-					c.note(at, NotTaken, "it is more than one line of texts and numbers: write it as policy.rpz")
+					c.note(at, Unsupported, "it is more than one line of texts and numbers: write it as policy.rpz")
 				}
 			}
 		}
@@ -229,7 +229,7 @@ func (c *converter) luaPolicy(at *stmt, call, path string, args []luaValue) {
 			}
 		}
 	default:
-		c.note(at, NotTaken, "write it as policy.rpz")
+		c.note(at, Unsupported, "write it as policy.rpz")
 		return
 	}
 	if name := options["tsigname"]; name != "" {
@@ -254,7 +254,7 @@ func (c *converter) luaPolicy(at *stmt, call, path string, args []luaValue) {
 	case options["defpol"] == "Policy.Custom":
 		p.cname = domain(options["defcontent"])
 	case !ok:
-		c.note(at, NotTaken, "write it as policy.rpz: nothing stands for "+options["defpol"])
+		c.note(at, Unsupported, "write it as policy.rpz: nothing stands for "+options["defpol"])
 		return
 	}
 	if p.answer = answer; c.addZone(at, z) {

@@ -60,7 +60,7 @@ func readUnbound(c *converter, path string) error {
 			c.note(s, Changed, "port53 has its own: control")
 		default:
 			if len(s.block) > 0 {
-				c.note(s, NotTaken, "port53 has nothing like it")
+				c.note(s, Unsupported, "port53 has nothing like it")
 			}
 		}
 	}
@@ -178,40 +178,40 @@ func (u *unbound) option(s *stmt) {
 		if yes(s.arg(1)) {
 			u.out.order("cyclic")
 		}
-		u.note(s, Taken, "")
+		u.note(s, Converted, "")
 	case "interface-automatic":
 		if yes(s.arg(1)) {
 			u.listen("0.0.0.0", u.port)
 			u.listen("::", u.port)
 		}
-		u.note(s, Taken, "")
+		u.note(s, Converted, "")
 	case "access-control":
 		nets, ok := parseNet(s.arg(1))
 		if !ok {
-			u.note(s, NotTaken, "it is no network")
+			u.note(s, Unsupported, "it is no network")
 			return
 		}
 		p := nets.prefixes()[0]
 		u.node(s)
 		u.access = append(u.access, accessRule{nets, p.Bits(), s.arg(2)})
-		if u.note(s, Taken, ""); s.arg(2) == "deny" || s.arg(2) == "deny_non_local" {
+		if u.note(s, Converted, ""); s.arg(2) == "deny" || s.arg(2) == "deny_non_local" {
 			u.note(s, Changed, "they get REFUSED instead of nothing")
 		}
 	case "access-control-view":
 		if n := u.node(s); n != nil {
 			n.view = s.arg(2)
-			u.note(s, Taken, "")
+			u.note(s, Converted, "")
 		}
 	case "access-control-tag":
 		if n := u.node(s); n != nil {
 			n.tags = tagged(s)
-			u.note(s, Taken, "")
+			u.note(s, Converted, "")
 		}
 	case "define-tag":
-		u.note(s, Taken, "")
+		u.note(s, Converted, "")
 	case "local-zone-tag":
 		u.tags[domain(s.arg(1))] = tagged(s)
-		u.note(s, Taken, "")
+		u.note(s, Converted, "")
 	case "access-control-tag-action",
 		"access-control-tag-data",
 		"local-zone-override",
@@ -220,7 +220,7 @@ func (u *unbound) option(s *stmt) {
 		"interface-tag-action",
 		"interface-tag-data",
 		"interface-action":
-		u.note(s, NotTaken, "nothing stands for it: write it as docs/VIEWS.md says")
+		u.note(s, Unsupported, "nothing stands for it: write it as docs/VIEWS.md says")
 	case "private-address":
 		u.note(s, Changed, "resolver.rebinding takes all private addresses out of answers found by iteration")
 	case "private-domain":
@@ -238,22 +238,22 @@ func (u *unbound) option(s *stmt) {
 			u.out.add("resolver.do_not_query", "127.0.0.0/8", "::1")
 			u.out.add("resolver.do_not_query", nets.text()...)
 		}
-		u.note(s, Taken, "")
+		u.note(s, Converted, "")
 	case "qname-minimisation":
 		u.take(s, "resolver.qname_minimization", map[bool]string{true: "relaxed", false: "off"}[yes(s.arg(1))])
 	case "qname-minimisation-strict":
 		if yes(s.arg(1)) {
 			u.out.set("resolver.qname_minimization", "strict")
 		}
-		u.note(s, Taken, "")
+		u.note(s, Converted, "")
 	case "module-config":
 		if !strings.Contains(s.arg(1), "validator") {
 			u.out.set("resolver.validation", "false")
 		}
-		u.note(s, Taken, "")
+		u.note(s, Converted, "")
 		for _, m := range strings.Fields(s.arg(1)) {
 			if m != "validator" && m != "iterator" {
-				u.note(s, NotTaken, "port53 has no module "+m)
+				u.note(s, Unsupported, "port53 has no module "+m)
 			}
 		}
 	case "val-permissive-mode":
@@ -267,7 +267,7 @@ func (u *unbound) option(s *stmt) {
 		if text, ok := strings.CutPrefix(s.arg(1), "ascii_"); ok {
 			u.take(s, "identity.nsid", quote(text))
 		} else {
-			u.note(s, NotTaken, "identity.nsid is text")
+			u.note(s, Unsupported, "identity.nsid is text")
 		}
 	case "root-hints", "trust-anchor-file", "trust-anchor", "auto-trust-anchor-file", "trusted-keys-file":
 		u.note(s, Changed, "the root's servers and keys are built in: resolver.root_hints and resolver.trust_anchors name others")
@@ -279,11 +279,11 @@ func (u *unbound) option(s *stmt) {
 				"resolver.special_names: false ends that",
 		)
 	case "dns64-prefix", "dns64-synthall", "dns64-ignore-aaaa":
-		u.note(s, NotTaken, "write it as resolver.dns64, with prefix, clients and exclude")
+		u.note(s, Unsupported, "write it as resolver.dns64, with prefix, clients and exclude")
 	default:
 		if strings.HasPrefix(s.name(), "tls-") || strings.HasPrefix(s.name(), "http") || strings.HasPrefix(s.name(), "quic") ||
 			s.name() == "ssl-upstream" {
-			u.note(s, ToCome, "only UDP and TCP are served and asked yet")
+			u.note(s, Planned, "only UDP and TCP are served and asked yet")
 			return
 		}
 		u.other(s, unboundOwn)
@@ -297,19 +297,19 @@ func (u *unbound) listener(s *stmt) {
 	}
 	switch _, err := netip.ParseAddr(addr); {
 	case err != nil:
-		u.note(s, NotTaken, "only addresses can be listened on")
+		u.note(s, Unsupported, "only addresses can be listened on")
 	case port == "853" || port == "443":
-		u.note(s, ToCome, "only UDP and TCP are served yet")
+		u.note(s, Planned, "only UDP and TCP are served yet")
 	default:
 		u.listen(addr, port)
-		u.note(s, Taken, "")
+		u.note(s, Converted, "")
 	}
 }
 
 // insecure has a zone not validated.
 func (c *converter) insecure(s *stmt, zone string) {
 	if !goodName(zone) || zone == "." {
-		c.note(s, NotTaken, "it is no zone that can be excepted")
+		c.note(s, Unsupported, "it is no zone that can be excepted")
 		return
 	}
 	const path = "resolver.negative_trust_anchors"
@@ -321,7 +321,7 @@ func (c *converter) insecure(s *stmt, zone string) {
 	case !strings.Contains(c.out.settings[i].value, entry):
 		c.out.settings[i].value += entry
 	}
-	c.note(s, Taken, "")
+	c.note(s, Converted, "")
 }
 
 // route takes servers that names of a zone are asked of.
@@ -334,16 +334,16 @@ func (u *unbound) route(s *stmt) {
 		switch strings.TrimPrefix(e.name(), kind+"-") {
 		case "name":
 			r.zone = domain(e.arg(1))
-			u.note(e, Taken, "")
+			u.note(e, Converted, "")
 		case "first":
 			if r.first = forward && yes(e.arg(1)); yes(e.arg(1)) && !forward {
-				u.note(e, NotTaken, "only the zone's servers are asked")
+				u.note(e, Unsupported, "only the zone's servers are asked")
 				continue
 			}
-			u.note(e, Taken, "")
+			u.note(e, Converted, "")
 		case "tcp-upstream":
 			r.tcp = yes(e.arg(1))
-			u.note(e, Taken, "")
+			u.note(e, Converted, "")
 		case "tls-upstream", "ssl-upstream":
 			tls = tls || yes(e.arg(1))
 		}
@@ -356,21 +356,21 @@ func (u *unbound) route(s *stmt) {
 			a, err := netip.ParseAddr(addr)
 			switch {
 			case err != nil:
-				u.note(e, NotTaken, "only addresses are servers")
+				u.note(e, Unsupported, "only addresses are servers")
 			case tls || port == "853":
-				u.note(e, ToCome, "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME: it is left out")
+				u.note(e, Planned, "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME: it is left out")
 			default:
 				r.to = append(r.to, server(a, port))
-				u.note(e, Taken, "")
+				u.note(e, Converted, "")
 			}
 		case "host":
-			u.note(e, NotTaken, "only addresses are servers")
+			u.note(e, Unsupported, "only addresses are servers")
 		case "prime", "no-cache":
 			u.note(e, Changed, "port53 has its own way")
 		case "tls-upstream", "ssl-upstream":
 			u.note(
 				e,
-				map[bool]string{true: ToCome, false: Taken}[tls],
+				map[bool]string{true: Planned, false: Converted}[tls],
 				map[bool]string{true: "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME", false: ""}[tls],
 			)
 		case "name", "first", "tcp-upstream":
@@ -380,25 +380,25 @@ func (u *unbound) route(s *stmt) {
 	}
 	switch {
 	case r.zone == "":
-		u.note(s, NotTaken, "it has no name")
+		u.note(s, Unsupported, "it has no name")
 	case len(r.to) > 0 && len(u.good(s, r.to)) == 0:
 	case len(r.to) == 0 && tls:
 		u.note(
 			s,
-			ToCome,
+			Planned,
 			"servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME: until then names are resolved by iteration",
 		)
 	case len(r.to) == 0 && forward && find(s.block, "forward-addr", "forward-host") == nil:
 		u.addRoute(&u.out.forward, r) // an exception
-		u.note(s, Taken, "")
+		u.note(s, Converted, "")
 	case len(r.to) == 0:
-		u.note(s, NotTaken, "it has no servers that could be taken")
+		u.note(s, Unsupported, "it has no servers that could be taken")
 	case forward:
 		u.addRoute(&u.out.forward, r)
-		u.note(s, Taken, "")
+		u.note(s, Converted, "")
 	default:
 		u.addRoute(&u.out.stub, r)
-		u.note(s, Taken, "")
+		u.note(s, Converted, "")
 	}
 }
 
@@ -416,7 +416,7 @@ func (u *unbound) authZone(s *stmt) {
 			if a, err := netip.ParseAddr(addr); err == nil {
 				z.primaries = append(z.primaries, server(a, port))
 			} else {
-				u.note(e, NotTaken, "only addresses are servers")
+				u.note(e, Unsupported, "only addresses are servers")
 			}
 		case "allow-notify":
 			if nets, ok := parseNet(e.arg(1)); ok {
@@ -425,7 +425,7 @@ func (u *unbound) authZone(s *stmt) {
 		case "for-downstream":
 			down = yes(e.arg(1))
 		case "url":
-			u.note(e, NotTaken, "zones come by transfer or from files")
+			u.note(e, Unsupported, "zones come by transfer or from files")
 			continue
 		case "for-upstream", "fallback-enabled", "zonemd-check", "zonemd-reject-absence":
 			u.note(e, Changed, "port53 has its own way")
@@ -434,13 +434,13 @@ func (u *unbound) authZone(s *stmt) {
 			u.other(e, "")
 			continue
 		}
-		u.note(e, Taken, "")
+		u.note(e, Converted, "")
 	}
 	switch {
 	case !down || z.name == ".":
 		u.note(s, Changed, "names are resolved by asking the zone's servers: it is not kept here as a whole")
 	case len(z.primaries) == 0 && !strings.HasPrefix(z.file, "/"):
-		u.note(s, NotTaken, "the path of its file is seen from a directory that is not known: write it out")
+		u.note(s, Unsupported, "the path of its file is seen from a directory that is not known: write it out")
 	default:
 		u.addZone(s, z)
 	}
@@ -486,10 +486,10 @@ func (u *unbound) localData(l *locals) {
 		n := u.record(s)
 		switch {
 		case n.name == "" && s.name() == "local-data":
-			u.note(s, NotTaken, "it is no record")
+			u.note(s, Unsupported, "it is no record")
 			continue
 		case n.name == "":
-			u.note(s, NotTaken, "it is no address and a name")
+			u.note(s, Unsupported, "it is no address and a name")
 			continue
 		case s.name() == "local-data-ptr":
 			u.addRecord(n)
@@ -502,7 +502,7 @@ func (u *unbound) localData(l *locals) {
 		case "typetransparent", "inform":
 			u.note(s, Changed, "other types of the name do not exist")
 		case "always_nxdomain", "always_nodata", "always_refuse", "always_deny", "always_null", "deny", "refuse", "inform_deny":
-			u.note(s, ToCome, "it is not made a list yet: write one for policy.lists")
+			u.note(s, Planned, "it is not made a list yet: write one for policy.lists")
 			continue
 		}
 		u.addRecord(n)
@@ -513,9 +513,9 @@ func (u *unbound) localData(l *locals) {
 			u.addDomain(name)
 			u.note(s, Changed, "as a zone it has an SOA record and a name server")
 		case "redirect", "transparent", "typetransparent", "nodefault", "inform", "always_transparent":
-			u.note(s, Taken, "")
+			u.note(s, Converted, "")
 		default:
-			u.note(s, ToCome, "names in it are resolved: write them into a list of policy.lists")
+			u.note(s, Planned, "names in it are resolved: write them into a list of policy.lists")
 		}
 	}
 	slices.Sort(u.domains)

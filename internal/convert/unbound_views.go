@@ -63,7 +63,7 @@ type node struct {
 func (u *unbound) node(s *stmt) *node {
 	nets, ok := parseNet(s.arg(1))
 	if !ok {
-		u.note(s, NotTaken, "it is no network")
+		u.note(s, Unsupported, "it is no network")
 		return nil
 	}
 	p := nets.prefixes()[0]
@@ -93,7 +93,7 @@ func (u *unbound) view(s *stmt) {
 			u.other(e, "")
 			continue
 		}
-		u.note(e, Taken, "")
+		u.note(e, Converted, "")
 	}
 	u.views[name] = l
 }
@@ -118,7 +118,7 @@ func (u *unbound) classes() (all []*class) {
 			c.clients = c.clients.minus(nets)
 		}
 		if l := u.views[n.view]; l == nil && n.view != "" {
-			u.note(n.from[0], NotTaken, "there is no view "+n.view)
+			u.note(n.from[0], Unsupported, "there is no view "+n.view)
 			u.out.deny = u.out.deny.union(nets)
 			continue
 		} else if l != nil && len(l.zones)+len(l.records) == 0 {
@@ -142,7 +142,7 @@ func (u *unbound) classes() (all []*class) {
 	for _, c := range all {
 		c.name = u.viewName(strings.Join(append(strings.Fields(c.view), c.tags...), "-"))
 		if l := u.views[c.view]; l != nil {
-			if u.note(l.from, Taken, ""); c.name != c.view {
+			if u.note(l.from, Converted, ""); c.name != c.view {
 				u.note(l.from, Changed, "it is called "+c.name+" here")
 			}
 		}
@@ -151,7 +151,7 @@ func (u *unbound) classes() (all []*class) {
 	for name, l := range u.views {
 		switch {
 		case len(l.zones)+len(l.records) == 0:
-			u.note(l.from, Taken, "") // its clients see what all do
+			u.note(l.from, Converted, "") // its clients see what all do
 		case !slices.ContainsFunc(all, func(c *class) bool { return c.view == name }):
 			u.note(l.from, Changed, "no client is in it")
 		}
@@ -167,7 +167,7 @@ func (u *unbound) tooMany(all []*class) {
 	for _, n := range u.nodes {
 		for _, s := range n.from {
 			if slices.ContainsFunc(all, func(c *class) bool { return c.clients.contains(n.net.Addr()) }) {
-				u.note(s, NotTaken, fmt.Sprintf("there can be %d views: its clients get nothing", maxViews))
+				u.note(s, Unsupported, fmt.Sprintf("there can be %d views: its clients get nothing", maxViews))
 			}
 		}
 	}

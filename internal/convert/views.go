@@ -131,7 +131,7 @@ func (c *converter) show(v *view, closed bool, origins map[*zone]*zone) {
 	var names []string
 	for _, w := range v.ways {
 		if len(c.out.views) == maxViews {
-			c.note(v.from, NotTaken, fmt.Sprintf("there can be %d views: its clients get nothing", maxViews))
+			c.note(v.from, Unsupported, fmt.Sprintf("there can be %d views: its clients get nothing", maxViews))
 			break
 		}
 		name := c.viewName(v.name)
@@ -144,7 +144,7 @@ func (c *converter) show(v *view, closed bool, origins map[*zone]*zone) {
 	if len(names) == 0 {
 		return
 	}
-	if c.note(v.from, Taken, ""); len(names) > 1 || names[0] != v.name {
+	if c.note(v.from, Converted, ""); len(names) > 1 || names[0] != v.name {
 		c.note(v.from, Changed, "it is called "+strings.Join(names, " and ")+" here")
 	}
 	for _, p := range v.out.policies {

@@ -95,17 +95,17 @@ func (c *converter) windowsOption(section, e *stmt) {
 		for _, a := range c.windowsAddrs(e) {
 			c.listen(a, "")
 		}
-		c.note(e, Taken, "")
+		c.note(e, Converted, "")
 	case "forwarders":
 		if to := c.windowsAddrs(e); len(to) > 0 {
 			only := fold(section.block, "isslave")
 			c.addRoute(&c.out.forward, route{from: e, zone: ".", to: to, first: only == nil || !windowsTrue(only.arg(1))})
 		}
-		c.note(e, Taken, "")
+		c.note(e, Converted, "")
 	case "isslave":
-		c.note(e, Taken, "")
+		c.note(e, Converted, "")
 	case "norecursion":
-		if c.note(e, Taken, ""); windowsTrue(e.arg(1)) {
+		if c.note(e, Converted, ""); windowsTrue(e.arg(1)) {
 			c.out.recurse = false
 		}
 	case "maxcachettl":
@@ -115,7 +115,7 @@ func (c *converter) windowsOption(section, e *stmt) {
 	case "enablednssec":
 		c.note(e, Changed, "answers are validated")
 	case "globalqueryblocklist", "enableglobalqueryblocklist":
-		c.note(e, ToCome, "it is not made a list yet: write one for policy.lists")
+		c.note(e, Planned, "it is not made a list yet: write one for policy.lists")
 	default:
 		c.note(e, Changed, "port53 has its own default or need of it")
 	}
@@ -141,7 +141,7 @@ func (c *converter) windowsZone(path string, s *stmt) {
 	}
 	masters := c.windowsAddrs(get("masters", "masterservers", "localmasterservers"))
 	for _, e := range s.block {
-		c.note(e, Taken, "")
+		c.note(e, Converted, "")
 	}
 	switch kind := strings.ToLower(get("type").arg(1)); kind {
 	case "cache", "hint", "4":
@@ -160,7 +160,7 @@ func (c *converter) windowsZone(path string, s *stmt) {
 		return
 	case "secondary":
 		if z.primaries = masters; len(z.primaries) == 0 {
-			c.note(s, NotTaken, "it has no primaries that could be converted")
+			c.note(s, Unsupported, "it has no primaries that could be converted")
 			return
 		}
 	case "primary":
@@ -169,20 +169,20 @@ func (c *converter) windowsZone(path string, s *stmt) {
 			return
 		}
 	default:
-		c.note(s, NotTaken, "port53 has no zones of type "+kind)
+		c.note(s, Unsupported, "port53 has no zones of type "+kind)
 		return
 	}
 	if d := fold(s.block, "dnssecstatus", "issigned", "dnssec"); d != nil && windowsTrue(d.arg(1)) {
 		c.note(
 			s,
-			NotTaken,
+			Unsupported,
 			"Windows signs it, and here it would be served without signatures, which validators refuse if its parent has a DS record",
 		)
 		return
 	}
 	c.windowsTransfers(s, z)
 	if u := fold(s.block, "allowupdate"); u != nil && windowsTrue(u.arg(1)) {
-		c.note(u, NotTaken, "updates are granted to keys: write updates at the zone; those signed with GSS-TSIG are not known")
+		c.note(u, Unsupported, "updates are granted to keys: write updates at the zone; those signed with GSS-TSIG are not known")
 	}
 	if len(z.primaries) > 0 {
 		c.addZone(s, z)
@@ -202,7 +202,7 @@ func (c *converter) windowsZone(path string, s *stmt) {
 		}
 	}
 	if file == "" {
-		c.note(s, NotTaken, "its records are not here: dnscmd /ZoneExport "+z.name+" "+z.name+".dns, and put that file beside this one")
+		c.note(s, Unsupported, "its records are not here: dnscmd /ZoneExport "+z.name+" "+z.name+".dns, and put that file beside this one")
 		return
 	}
 	c.zoneFile(s, z, file)
@@ -210,11 +210,11 @@ func (c *converter) windowsZone(path string, s *stmt) {
 
 func (c *converter) windowsRoute(s *stmt, list *[]route, r route) {
 	if len(r.to) == 0 {
-		c.note(s, NotTaken, "it has no servers that could be converted")
+		c.note(s, Unsupported, "it has no servers that could be converted")
 		return
 	}
 	c.addRoute(list, r)
-	c.note(s, Taken, "")
+	c.note(s, Converted, "")
 }
 
 // windowsTransfers takes who may have a zone whole, and who is told of changes.
@@ -232,7 +232,7 @@ func (c *converter) windowsTransfers(s *stmt, z *zone) {
 		case "0":
 			z.alone = allAddresses()
 		case "1":
-			c.note(e, NotTaken, "list the secondaries in allow_transfer: who has an NS record is not taken for one")
+			c.note(e, Unsupported, "list the secondaries in allow_transfer: who has an NS record is not taken for one")
 		case "2":
 			z.alone = listed
 		}

@@ -16,7 +16,7 @@ import (
 // may be nil. A name that is a zone's own is the zone's, with all that the zone says of it; names
 // below a star are below the zone whose name stands there.
 func closer(m hosts.Match, entry *zone.Entry) bool {
-	return entry == nil || len(entry.Apex) < m.Owner || m.Star && len(entry.Apex) == m.Owner
+	return entry == nil || len(entry.Apex) < m.Owner || m.Wildcard && len(entry.Apex) == m.Owner
 }
 
 // ownName returns what the names of machines have of the name in question, unless a zone or a

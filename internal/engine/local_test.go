@@ -27,7 +27,7 @@ func wireName(t testing.TB, s string) []byte {
 // that is its apex, one elsewhere, and a subtree that a route lies in.
 func machines(t testing.TB) *engine.Recursion {
 	t.Helper()
-	s := hosts.Sources{Domain: wireName(t, "example"), Whole: true} // a zone came that is the domain
+	s := hosts.Sources{Domain: wireName(t, "example"), Authoritative: true} // a zone came that is the domain
 	for text, addr := range map[string]string{
 		"www.example": "198.51.100.1", "example": "198.51.100.2", "nas.home.arpa": "198.51.100.3", "*.lab.test": "198.51.100.4", "*.sub.example": "198.51.100.5", "*.broken": "198.51.100.6",
 	} {

@@ -47,10 +47,10 @@ func (t *Table) Len() int {
 
 // A Match is whose data a name has.
 type Match struct {
-	Host  *Host // nil: the name does not exist
-	Owner int   // the octets of the owner's name, at the end of the name that was looked for
-	Exact bool  // the name itself is in the table
-	Star  bool  // the owner is below a star, whose names end with these octets
+	Host     *Host // nil: the name does not exist
+	Owner    int   // the octets of the owner's name, at the end of the name that was looked for
+	Exact    bool  // the name itself is in the table
+	Wildcard bool  // the owner is below a star, whose names end with these octets
 
 	Denied bool // the owner itself does not exist
 }
@@ -69,7 +69,7 @@ func (t *Table) Find(name *wire.SplitName) (m Match, ok bool) {
 		for i := 1; i <= name.Labels; i++ {
 			at := whole[name.Start(i):]
 			if h := t.stars[string(at)]; h != nil {
-				return Match{Host: h, Owner: len(at), Star: true}, true
+				return Match{Host: h, Owner: len(at), Wildcard: true}, true
 			}
 		}
 	}
@@ -148,7 +148,7 @@ type builder struct {
 
 func newBuilder(s *Sources) *builder {
 	b := &builder{t: &Table{names: map[string]*Host{}, stars: map[string]*Host{}}, origin: map[string]int{}, left: MaxNames}
-	if b.t.bare = len(s.Domain) > 1; b.t.bare && s.Whole {
+	if b.t.bare = len(s.Domain) > 1; b.t.bare && s.Authoritative {
 		b.t.domain, b.t.inner = wire.Lower(nil, s.Domain), map[string]bool{}
 	}
 	return b

@@ -77,7 +77,7 @@ nonsense here
 			{Name: name(t, "*.lab.home.arpa"), Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.9")}},
 			{Name: name(t, "x.y.home.arpa"), Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.10")}},
 		},
-		Files: []string{file}, Domain: name(t, "home.arpa"), Whole: true,
+		Files: []string{file}, Domain: name(t, "home.arpa"), Authoritative: true,
 	}, now)
 	if len(r.Notes) != 1 || !strings.Contains(r.Notes[0], `:9: "nonsense" is not an address`) {
 		t.Errorf("notes: %q", r.Notes)
@@ -187,8 +187,8 @@ lease 192.168.1.26 {
 	} {
 		t.Run(kind, func(t *testing.T) {
 			s := &hosts.Sources{
-				Leases: []hosts.LeaseFile{{Path: write(t, text)}}, Domain: name(t, "home.arpa"), Whole: true,
-				Taken: func(n []byte) bool { return string(n) == string(name(t, "ns1.home.arpa")) },
+				Leases: []hosts.LeaseFile{{Path: write(t, text)}}, Domain: name(t, "home.arpa"), Authoritative: true,
+				Reserved: func(n []byte) bool { return string(n) == string(name(t, "ns1.home.arpa")) },
 			}
 			r := hosts.Read(s, now)
 			for owner, want := range map[string]string{

@@ -55,7 +55,7 @@ func (r *Result) leaseFile(b *builder, s *Sources, source int, f LeaseFile, text
 		if len(s.Domain) < 2 {
 			full = name
 		}
-		if s.Taken != nil && (s.Taken(full) || s.Taken(name)) {
+		if s.Reserved != nil && (s.Reserved(full) || s.Reserved(name)) {
 			r.note("%s: %q of %v is not a valid name for a lease", f.Path, l.name, l.addr)
 			continue
 		}

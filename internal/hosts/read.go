@@ -50,11 +50,11 @@ type Sources struct {
 	Leases []LeaseFile
 	Domain []byte // of bare names in files and leases, and of names that are nowhere else; empty: none
 
-	// Whole has names below Domain that are nowhere else not exist: nobody else is asked.
-	Whole bool
+	// Authoritative has names below Domain that are nowhere else not exist: nobody else is asked.
+	Authoritative bool
 
-	// Taken tells of names that a lease may not have, since a client chooses what it is called.
-	Taken func(name []byte) bool
+	// Reserved tells of names that a lease may not have, since a client chooses what it is called.
+	Reserved func(name []byte) bool
 }
 
 // Empty reports whether there is nothing to read, and no domain.

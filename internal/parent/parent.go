@@ -27,8 +27,8 @@ import (
 	"port53/internal/wire"
 )
 
-// A Looker asks. The zero value asks over the system's sockets, and knows no roots.
-type Looker struct {
+// A Checker asks. The zero value asks over the system's sockets, and knows no roots.
+type Checker struct {
 	Roots  []chain.Server // where the parent's servers are found from
 	IPv4   bool           // which addresses may be used
 	IPv6   bool
@@ -55,12 +55,12 @@ const (
 	maxAsking  = 8               // at the same time
 )
 
-func (l *Looker) route(tcp bool) *exchange.Route {
+func (l *Checker) route(tcp bool) *exchange.Route {
 	return &exchange.Route{TCP: tcp, Timeout: askTime, Tries: 1, Dialer: l.Dialer}
 }
 
 // ask asks one server over TCP or, if it takes no connections, over UDP with a cookie.
-func (l *Looker) ask(ctx context.Context, to netip.AddrPort, name []byte, t wire.Type, flags uint16) (*exchange.Reply, error) {
+func (l *Checker) ask(ctx context.Context, to netip.AddrPort, name []byte, t wire.Type, flags uint16) (*exchange.Reply, error) {
 	q := &exchange.Question{
 		Name: name, Type: t, Class: wire.ClassIN, Flags: flags, EDNS: true, DO: true, UDPSize: exchange.UDPSize, Cookie: true,
 	}
@@ -75,7 +75,7 @@ func (l *Looker) ask(ctx context.Context, to netip.AddrPort, name []byte, t wire
 }
 
 // walk begins at the roots.
-func (l *Looker) walk() *chain.Walk {
+func (l *Checker) walk() *chain.Walk {
 	t := &chain.Tracer{Asker: l.route(false), Roots: l.Roots, Port: 53, IPv4: l.IPv4, IPv6: l.IPv6}
 	return t.Walk(&exchange.Question{Class: wire.ClassIN, EDNS: true, DO: true, UDPSize: exchange.UDPSize, Cookie: true})
 }
@@ -104,9 +104,9 @@ func single(addrs []netip.AddrPort) (list []place) {
 	return list
 }
 
-// Look asks all servers of the zone and of its parent. What could not be found or asked is in what
+// Check asks all servers of the zone and of its parent. What could not be found or asked is in what
 // was seen.
-func (l *Looker) Look(ctx context.Context, t *Target) *signer.Observation {
+func (l *Checker) Check(ctx context.Context, t *Target) *signer.Observation {
 	above, own := single(t.Parent), single(t.Servers)
 	flags := wire.FlagRD // who is named may be a resolver
 	w := l.walk()
@@ -157,7 +157,7 @@ func (l *Looker) Look(ctx context.Context, t *Target) *signer.Observation {
 }
 
 // parent asks a server of the parent for the DS records.
-func (l *Looker) parent(ctx context.Context, zone []byte, p place, flags uint16) (signer.ParentServer, *exchange.Reply) {
+func (l *Checker) parent(ctx context.Context, zone []byte, p place, flags uint16) (signer.ParentServer, *exchange.Reply) {
 	out := signer.ParentServer{Server: p.name, Error: "it has no address that can be found"}
 	for _, a := range p.addrs {
 		r, err := l.ask(ctx, a, zone, wire.TypeDS, flags)
@@ -184,7 +184,7 @@ func (l *Looker) parent(ctx context.Context, zone []byte, p place, flags uint16)
 // forged answer could make the zone bogus. Of a parent that is proven to be unsigned all is believed.
 //
 // zones are those from the root down to the parent.
-func (l *Looker) validate(
+func (l *Checker) validate(
 	ctx context.Context, w *chain.Walk, zones []chain.Delegation, zone []byte, said []signer.ParentServer, replies []*exchange.Reply,
 ) {
 	now := l.Now
@@ -235,7 +235,7 @@ func (l *Looker) validate(
 }
 
 // server asks a server of the zone for its keys, and who signed its SOA record.
-func (l *Looker) server(ctx context.Context, zone []byte, p place) signer.ZoneServer {
+func (l *Checker) server(ctx context.Context, zone []byte, p place) signer.ZoneServer {
 	out := signer.ZoneServer{Server: p.name, Error: "it has no address that can be found"}
 	for _, a := range p.addrs {
 		keys, err := l.ask(ctx, a, zone, wire.TypeDNSKEY, 0)
@@ -280,7 +280,7 @@ func answers(m *wire.Message, name []byte, t wire.Type) *wire.RRset {
 
 // Push has a server replace the zone's DS records in its parent zone (RFC 2136); none of them: it
 // removes them. The message is signed with key.
-func (l *Looker) Push(ctx context.Context, zone []byte, to netip.AddrPort, key *tsig.Key, ds [][]byte, ttl uint32) error {
+func (l *Checker) Push(ctx context.Context, zone []byte, to netip.AddrPort, key *tsig.Key, ds [][]byte, ttl uint32) error {
 	above, err := l.apexOf(ctx, wire.Parent(zone), to)
 	if err != nil {
 		return err
@@ -307,7 +307,7 @@ func (l *Looker) Push(ctx context.Context, zone []byte, to netip.AddrPort, key *
 }
 
 // apexOf asks a server which zone of its own a name is in.
-func (l *Looker) apexOf(ctx context.Context, name []byte, at netip.AddrPort) ([]byte, error) {
+func (l *Checker) apexOf(ctx context.Context, name []byte, at netip.AddrPort) ([]byte, error) {
 	reply, err := l.ask(ctx, at, name, wire.TypeSOA, 0)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", at, err)
@@ -321,7 +321,7 @@ func (l *Looker) apexOf(ctx context.Context, name []byte, at netip.AddrPort) ([]
 }
 
 // send sends a message over TCP, signed if there is a key, and returns the reply.
-func (l *Looker) send(ctx context.Context, to netip.AddrPort, key *tsig.Key, msg []byte) (*wire.Message, error) {
+func (l *Checker) send(ctx context.Context, to netip.AddrPort, key *tsig.Key, msg []byte) (*wire.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	_, _ = rand.Read(msg[:2]) // it never fails
@@ -365,7 +365,7 @@ const schemeNotify = 1
 
 // NotifyCDS tells the parent that the zone's CDS records have changed, as its DSYNC record wants (RFC
 // 9859, section 4). It reports whom it told; nobody: the parent has no such record.
-func (l *Looker) NotifyCDS(ctx context.Context, zone []byte) (string, error) {
+func (l *Checker) NotifyCDS(ctx context.Context, zone []byte) (string, error) {
 	w := l.walk()
 	found, err := w.Delegations(ctx, zone)
 	if err != nil || len(found) < 2 {

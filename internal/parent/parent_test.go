@@ -25,8 +25,8 @@ import (
 // hosts answer, by their addresses; all others take no connections.
 type hosts map[string]func(query []byte) []byte
 
-func (h hosts) looker() *parent.Looker {
-	return &parent.Looker{IPv4: true, Dialer: exchange.Dialer{Dial: func(_ context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+func (h hosts) looker() *parent.Checker {
+	return &parent.Checker{IPv4: true, Dialer: exchange.Dialer{Dial: func(_ context.Context, network string, to netip.AddrPort) (net.Conn, error) {
 		answer := h[to.String()]
 		if answer == nil {
 			return nil, errors.New("connection refused")
@@ -113,7 +113,7 @@ func TestLook(t *testing.T) {
 	for _, a := range []string{"192.0.2.9:53", "192.0.2.10:53", "192.0.2.11:53", "192.0.2.12:53"} {
 		target.Servers = append(target.Servers, addr(a))
 	}
-	s := h.looker().Look(t.Context(), target)
+	s := h.looker().Check(t.Context(), target)
 	for i, want := range []struct {
 		tag     uint16
 		trouble string
@@ -149,11 +149,11 @@ func TestLookFromRoot(t *testing.T) {
 	h := hosts{"192.0.2.1:53": serving(root), "192.0.2.2:53": serving(test), "192.0.2.3:53": lame}
 	l := h.looker()
 	target := &parent.Target{Zone: dnstest.Name(t, "child.test.")}
-	if s := l.Look(t.Context(), target); len(s.Parent) != 1 || !strings.Contains(s.Parent[0].Error, "cannot be found") {
+	if s := l.Check(t.Context(), target); len(s.Parent) != 1 || !strings.Contains(s.Parent[0].Error, "cannot be found") {
 		t.Errorf("without a root: %+v", s.Parent)
 	}
 	l.Roots = []chain.Server{{Name: dnstest.Name(t, "ns."), Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}
-	s := l.Look(t.Context(), target)
+	s := l.Check(t.Context(), target)
 	for _, p := range s.Parent {
 		if lame := strings.HasPrefix(p.Server, "lame"); lame != (len(p.DS) == 0) || lame != strings.Contains(p.Error, "not authoritative") {
 			t.Errorf("%+v", p)

@@ -85,7 +85,7 @@ func TestLookValidates(t *testing.T) {
 		l := h.looker()
 		l.Roots = []chain.Server{{Name: dnstest.Name(t, "ns."), Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}
 		l.Anchors = []chain.Anchor{{Zone: wire.Root, DS: anchor}}
-		s := l.Look(t.Context(), &parent.Target{Zone: dnstest.Name(t, "child.test.")})
+		s := l.Check(t.Context(), &parent.Target{Zone: dnstest.Name(t, "child.test.")})
 		if len(s.Parent) != 2 {
 			t.Fatalf("%s: %+v", what, s.Parent)
 		}

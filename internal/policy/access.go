@@ -85,17 +85,17 @@ func (a *Access) MayChange(key, name []byte, t wire.Type) bool {
 }
 
 // A Contract bounds what zones and grants let peers do: they may only narrow it. It is immutable.
-type Contract struct{ Transfer, Notify, Update *Bound } // nil: zones and grants alone decide
+type Contract struct{ Transfer, Notify, Update *Rules } // nil: zones and grants alone decide
 
-// A Bound is who may do something at all: any of the rules is enough.
-type Bound []Rule
+// A Rules is who may do something at all: any of the rules is enough.
+type Rules []Rule
 
 // Allows reports whether p may do op as far as the contract goes; a nil contract bounds nobody.
 func (c *Contract) Allows(op Op, p Peer) bool {
 	if c == nil {
 		return true
 	}
-	var b *Bound
+	var b *Rules
 	switch op {
 	case Transfer:
 		b = c.Transfer
@@ -161,9 +161,9 @@ func (g *Grant) allows(key, name []byte, t wire.Type) bool {
 
 // A Pattern is a name, or all names below one.
 type Pattern struct {
-	Name  []byte // in lower case
-	Below bool   // the names below Name, without Name itself
-	First []byte // with its length: of the names below, those that begin with this label; nil: all
+	Name       []byte // in lower case
+	Below      bool   // the names below Name, without Name itself
+	FirstLabel []byte // with its length: of the names below, those that begin with this label; nil: all
 }
 
 // ParsePattern reads a name, *.name for all names below it, label.* for all names of the
@@ -184,7 +184,7 @@ func ParsePattern(text string, apex []byte) ([]Pattern, error) {
 		if err != nil {
 			return nil, err
 		}
-		return []Pattern{{Name: lower, Below: true, First: wire.Lower(nil, name[:len(name)-1])}}, nil
+		return []Pattern{{Name: lower, Below: true, FirstLabel: wire.Lower(nil, name[:len(name)-1])}}, nil
 	}
 	name, err := wire.ParseName(text)
 	if err != nil {
@@ -203,7 +203,7 @@ var errOneLabel = errors.New("exactly one label comes before .*, as in _acme-cha
 // Matches reports whether a name, in wire form and lower case, is one of the pattern's.
 func (p *Pattern) Matches(name []byte) bool {
 	if p.Below {
-		return len(name) > len(p.Name) && wire.Subdomain(name, p.Name) && bytes.HasPrefix(name, p.First)
+		return len(name) > len(p.Name) && wire.Subdomain(name, p.Name) && bytes.HasPrefix(name, p.FirstLabel)
 	}
 	return string(name) == string(p.Name)
 }
