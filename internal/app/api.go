@@ -232,7 +232,7 @@ func (h apiHost) SetTSIGKey(by, old string, k api.TSIGKey) (api.TSIGKey, error) 
 	if _, ok := tsig.ParseAlgorithm(k.Algorithm); !ok {
 		return k, api.ErrAlgorithm
 	}
-	made := Holding{Name: k.Name, Algorithm: k.Algorithm}
+	made := Credential{Name: k.Name, Algorithm: k.Algorithm}
 	secret, err := newSecret(&made)
 	if err != nil {
 		return k, err

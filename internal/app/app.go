@@ -304,7 +304,7 @@ func (a *App) leaveRoot(c *config.Config, who *account) error {
 		return err
 	}
 	if who != nil && errors.Is(noControl, securepath.ErrShared) {
-		a.control, noControl = console.Listen(c.Control.Socket, console.Keep)
+		a.control, noControl = console.Listen(c.Control.Socket, console.KeepOwner)
 	}
 	if noControl != nil {
 		// Serving matters more; a user without the right to the default place is normal.

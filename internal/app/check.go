@@ -18,11 +18,11 @@ import (
 	"port53/internal/zones"
 )
 
-// A Checked is what there is to say of a configuration that a server could start with.
-type Checked struct {
-	Zones []zones.Status // as the server would have them
-	Wins  []string       // which of zones, forwards, stubs and names wins where they overlap
-	Notes []string       // what the server would log, and serve all the same
+// A CheckResult is what there is to say of a configuration that a server could start with.
+type CheckResult struct {
+	Zones      []zones.Status // as the server would have them
+	Precedence []string       // which of zones, forwards, stubs and names wins where they overlap
+	Notes      []string       // what the server would log, and serve all the same
 }
 
 // Check finds out what a server of c would do and say, without serving, and without
@@ -31,8 +31,8 @@ type Checked struct {
 //
 // With becoming, a process that root started becomes the user that c names, for good: what
 // the server reads at its start and at each reload is read as that user.
-func Check(ctx context.Context, c *config.Config, becoming bool) (*Checked, error) {
-	r := &Checked{}
+func Check(ctx context.Context, c *config.Config, becoming bool) (*CheckResult, error) {
+	r := &CheckResult{}
 	who, err := lookUp(c)
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func Check(ctx context.Context, c *config.Config, becoming bool) (*Checked, erro
 	for _, risk := range risks(c, all) {
 		r.note("%s", risk)
 	}
-	r.Wins = c.Precedence()
+	r.Precedence = c.Precedence()
 	if c.Recurses() {
 		for _, n := range hosts.Read(hostSources(c, nil), time.Now()).Notes {
 			r.note("%s", n)
@@ -104,7 +104,7 @@ func Check(ctx context.Context, c *config.Config, becoming bool) (*Checked, erro
 
 // lookAtAdded returns c with the zones that were added to the server that runs, for g to load.
 // Whoever may not look into the state directory is told so.
-func (r *Checked) lookAtAdded(c *config.Config, g *generation) (*config.Config, error) {
+func (r *CheckResult) lookAtAdded(c *config.Config, g *generation) (*config.Config, error) {
 	more, err := WithAdded(c)
 	var wrong config.Errors
 	switch {
@@ -120,13 +120,13 @@ func (r *Checked) lookAtAdded(c *config.Config, g *generation) (*config.Config, 
 	return more, g.enlarge(more, signingRoom{})
 }
 
-func (r *Checked) note(format string, args ...any) {
+func (r *CheckResult) note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
 // tryAddresses tries to bind what the server would listen on. What a port53 has that runs is
 // taken for the server's own, and what only root may bind is not tried by others.
-func (r *Checked) tryAddresses(c *config.Config) error {
+func (r *CheckResult) tryAddresses(c *config.Config) error {
 	addrs := c.Listen
 	if c.Metrics.Listen.IsValid() {
 		addrs = append(slices.Clip(addrs), c.Metrics.Listen)
@@ -161,7 +161,7 @@ func ours(h server.SocketHolder) bool { return h.Program == "port53" || h.PID ==
 
 // lookAtState says if nothing could be kept in the state directory. who is nil if it stays
 // who it is.
-func (r *Checked) lookAtState(c *config.Config, who *account) {
+func (r *CheckResult) lookAtState(c *config.Config, who *account) {
 	if !keepsState(c) {
 		return
 	}
@@ -195,7 +195,7 @@ func stateIsDirectory(path string) error {
 
 // lookAtControl says if there could be no control socket, since something else than a directory
 // is on the way to it.
-func (r *Checked) lookAtControl(socket string) {
+func (r *CheckResult) lookAtControl(socket string) {
 	if socket == "" {
 		return
 	}

@@ -134,9 +134,9 @@ func whoAsks(c *config.Config, n networks) string {
 	}
 	who := inWords(list)
 	switch peers := transferPeers(c); {
-	case c.NobodyAsks() && len(peers) > 0:
+	case c.DeniesQueries() && len(peers) > 0:
 		who = "only the servers that zones are exchanged with: " + inWords(peers)
-	case c.NobodyAsks():
+	case c.DeniesQueries():
 		who = "nobody"
 	case len(list) == 0:
 		who = "everybody"

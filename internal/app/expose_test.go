@@ -63,7 +63,7 @@ func TestContractNobodyAsks(t *testing.T) {
 		}
 	}
 	c := config.Config{}
-	if c.NobodyAsks() {
+	if c.DeniesQueries() {
 		t.Error("a configuration without a contract lets nobody ask")
 	}
 }

@@ -153,8 +153,8 @@ type FilterPaused struct {
 	Until *time.Time `json:"paused_until"`
 }
 
-// A FilterTested is what is done with a question, and why.
-type FilterTested struct {
+// A FilterTestResult is what is done with a question, and why.
+type FilterTestResult struct {
 	Name   string `json:"name"`
 	Type   string `json:"type"`
 	Client string `json:"client"`
@@ -187,7 +187,7 @@ func (a *App) TestFilter(name, typ, client string) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client %q is not an address", client)
 	}
-	r := FilterTested{Name: wire.NameText(n), Type: typ, Client: addr.String(), Paused: a.isPaused()}
+	r := FilterTestResult{Name: wire.NameText(n), Type: typ, Client: addr.String(), Paused: a.isPaused()}
 	view := a.current.Load().engine.ViewFor(addr.Unmap(), netip.AddrPort{}, nil)
 	r.View = view.Name
 	judged := a.judge(view, wire.Lower(nil, n), t, addr)
@@ -209,7 +209,7 @@ func (a *App) TestFilter(name, typ, client string) (any, error) {
 }
 
 // testedRPZ tells of the rule of a policy zone.
-func (r *FilterTested) testedRPZ(v *rpz.Verdict) {
+func (r *FilterTestResult) testedRPZ(v *rpz.Verdict) {
 	if v.Zone == nil {
 		r.Action, r.List = filter.Log.String(), wire.NameText(v.Logged.Name)
 		return

@@ -75,7 +75,7 @@ func (a *App) refreshLists(fresh map[string]*feed.Candidate) (*lists, error) {
 	}
 	for name, c := range fresh {
 		if l := next.named(name); l != nil && l.problem == "" {
-			if err := c.Keep(); err != nil {
+			if err := c.Commit(); err != nil {
 				a.log.Warn("a fetched filter list is not stored", "list", name, "error", err.Error())
 			} else if in, stamp, err := a.openList(&l.FilterList, nil); err == nil {
 				in.Close()

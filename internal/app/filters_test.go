@@ -86,7 +86,7 @@ views:
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := result.(app.FilterTested)
+		f := result.(app.FilterTestResult)
 		if got := fmt.Sprint(f.Action, " ", f.List, " ", f.Line, " ", f.Rule); got != want || f.View != "kids" {
 			t.Errorf("%s: %q in view %s, want %q", name, got, f.View, want)
 		}
@@ -100,7 +100,7 @@ views:
 	}
 	r.want("ads.example. A +rd", answered)
 	r.want("other.example. A +rd", "NXDOMAIN")
-	if f, err := r.TestFilter("game.example", "A", "127.0.0.9"); err != nil || f.(app.FilterTested).Action != "address" {
+	if f, err := r.TestFilter("game.example", "A", "127.0.0.9"); err != nil || f.(app.FilterTestResult).Action != "address" {
 		t.Errorf("a list whose file is broken: %+v, %v", f, err)
 	}
 	status, err := r.FilterLists()

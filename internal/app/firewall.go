@@ -117,7 +117,7 @@ func letIn(p *firewall.Plan, c *config.Config) error {
 		}
 		allow = slices.Concat(clients, allow)
 	}
-	p.Everybody = p.Everybody || len(allow) == 0 && !(c.Recurses() && c.Internal()) && !c.NobodyAsks()
+	p.Everybody = p.Everybody || len(allow) == 0 && !(c.Recurses() && c.Internal()) && !c.DeniesQueries()
 	for _, n := range allow {
 		if !slices.Contains(p.Allow, n) {
 			p.Allow = append(p.Allow, n)

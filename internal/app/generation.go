@@ -177,13 +177,13 @@ func access(c *config.Config, n networks) (*policy.Access, error) {
 			allow = clients // zones beside a resolver for a network are for the network
 		}
 	}
-	if c.NobodyAsks() {
+	if c.DeniesQueries() {
 		allow = nil // but the servers that zones are exchanged with
 	}
-	if len(allow) > 0 || c.NobodyAsks() {
+	if len(allow) > 0 || c.DeniesQueries() {
 		allow = append(slices.Clip(allow), transferPeers(c)...) // what else they may is each zone's to say
 	}
-	if len(allow) == 0 && c.NobodyAsks() {
+	if len(allow) == 0 && c.DeniesQueries() {
 		a.Query = &policy.ACL{}
 		return a, nil
 	}

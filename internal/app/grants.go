@@ -121,8 +121,8 @@ func addRights(s *zones.Source, table grant.Table) {
 	}
 }
 
-// A Holding is a key or a token, as people are told of it.
-type Holding struct {
+// A Credential is a key or a token, as people are told of it.
+type Credential struct {
 	Name   string                `json:"name"`
 	Kind   string                `json:"kind"` // key or token
 	Place  string                `json:"configured_at,omitempty"`
@@ -134,12 +134,12 @@ type Holding struct {
 }
 
 // Note is what the audit has of it.
-func (h Holding) Note() string { return h.Kind + " " + h.Name }
+func (h Credential) Note() string { return h.Kind + " " + h.Name }
 
 // Grants implements [console.Admin].
 func (a *App) Grants() (any, error) {
 	c := a.current.Load().config
-	list := []Holding{}
+	list := []Credential{}
 	back := func(rights []config.Right) (all []config.GrantedRight) {
 		for _, r := range rights {
 			all = append(all, config.GrantedRight{Zones: r.Zone, Names: r.Names, Types: r.Types, Verbs: r.Verbs, Until: r.Until})
@@ -148,7 +148,7 @@ func (a *App) Grants() (any, error) {
 	}
 	for i := range c.Keys {
 		k := &c.Keys[i]
-		h := Holding{Name: keyName(k.Name), Kind: "key", Algorithm: k.Algorithm, Grants: back(k.Grants)}
+		h := Credential{Name: keyName(k.Name), Kind: "key", Algorithm: k.Algorithm, Grants: back(k.Grants)}
 		if h.Place = "state_dir"; !c.KeyGranted(i) {
 			h.Place = c.FileOf("keys.name", i)
 		}
@@ -156,7 +156,7 @@ func (a *App) Grants() (any, error) {
 	}
 	for i := range c.Tokens {
 		t := &c.Tokens[i]
-		h := Holding{Name: t.Name, Kind: "token", Grants: back(t.Grants)}
+		h := Credential{Name: t.Name, Kind: "token", Grants: back(t.Grants)}
 		if h.Place = "state_dir"; !c.TokenGranted(i) {
 			h.Place = c.FileOf("tokens.name", i)
 		}
@@ -167,7 +167,7 @@ func (a *App) Grants() (any, error) {
 
 // Grant implements [console.Admin].
 func (a *App) Grant(what []byte) (any, error) {
-	var h Holding
+	var h Credential
 	if err := json.Unmarshal(what, &h); err != nil {
 		return nil, err
 	}
@@ -209,7 +209,7 @@ func (a *App) Grant(what []byte) (any, error) {
 }
 
 // newSecret makes the secret of a key, in base64, and its name what names of keys are.
-func newSecret(h *Holding) (string, error) {
+func newSecret(h *Credential) (string, error) {
 	name, err := wire.ParseName(h.Name)
 	if err != nil || len(name) < 2 {
 		return "", fmt.Errorf("%q is not a valid key name", h.Name)
@@ -228,7 +228,7 @@ func newSecret(h *Holding) (string, error) {
 
 // Revoke implements [console.Admin].
 func (a *App) Revoke(name string) (any, error) {
-	gone := Holding{Name: name}
+	gone := Credential{Name: name}
 	err := a.changeGrants(func(g *config.Granted) error {
 		g.Tokens = slices.DeleteFunc(g.Tokens, func(t config.GrantedToken) bool {
 			if t.Name == name {

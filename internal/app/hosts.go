@@ -16,7 +16,7 @@ const hostsPoll = time.Second
 // hostSources returns where the names of machines of c come from; taken tells of names that a
 // lease may not have, since they lie in a zone.
 func hostSources(c *config.Config, taken func(name []byte) bool) *hosts.Sources {
-	s := &hosts.Sources{Domain: c.Domain, Authoritative: c.WholeDomain(), Reserved: taken}
+	s := &hosts.Sources{Domain: c.Domain, Authoritative: c.AuthoritativeDomain(), Reserved: taken}
 	for _, n := range c.Names {
 		s.Names = append(s.Names, hosts.Name{Name: n.Name, Addrs: n.Address})
 	}

@@ -353,16 +353,16 @@ type KeyStatus struct {
 
 // A KeysStatus is what zone keys prints.
 type KeysStatus struct {
-	Zone     string                `json:"zone"`
-	Keys     []KeyStatus           `json:"keys"`
-	Wanted   []string              `json:"ds_wanted"` // that the parent is to have
-	Parent   []signer.ParentServer `json:"parent"`
-	Servers  []signer.ZoneServer   `json:"servers"`
-	Waits    []string              `json:"waits,omitempty"` // what the next step waits for
-	Next     time.Time             `json:"next,omitzero"`   // when one comes by itself
-	Looked   time.Time             `json:"looked,omitzero"`
-	Notified string                `json:"parent_told,omitempty"`
-	State    string                `json:"state"` // signed, going unsigned, unsigned
+	Zone        string                `json:"zone"`
+	Keys        []KeyStatus           `json:"keys"`
+	Wanted      []string              `json:"ds_wanted"` // that the parent is to have
+	Parent      []signer.ParentServer `json:"parent"`
+	Servers     []signer.ZoneServer   `json:"servers"`
+	Waits       []string              `json:"waits,omitempty"` // what the next step waits for
+	Next        time.Time             `json:"next,omitzero"`   // when one comes by itself
+	LastChecked time.Time             `json:"looked,omitzero"`
+	Notified    string                `json:"parent_told,omitempty"`
+	State       string                `json:"state"` // signed, going unsigned, unsigned
 }
 
 // Keys implements [console.Admin].
@@ -414,7 +414,7 @@ func (a *App) keysStatus(z *zoneSigner, life *signer.Lifecycle) *KeysStatus {
 	w := a.keys.of(z.key)
 	a.keys.mu.Lock()
 	defer a.keys.mu.Unlock()
-	st.Looked, st.Notified = w.looked, w.told
+	st.LastChecked, st.Notified = w.looked, w.told
 	return st
 }
 

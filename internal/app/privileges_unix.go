@@ -65,7 +65,7 @@ func lookUp(c *config.Config) (*account, error) {
 // owner returns who gets the control socket.
 func (who *account) owner() console.Owner {
 	if who == nil {
-		return console.Keep
+		return console.KeepOwner
 	}
 	return console.Owner{UID: who.uid, GID: who.gid}
 }

@@ -76,15 +76,15 @@ views:
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := v.(app.FilterTested)
+		f := v.(app.FilterTestResult)
 		if got := strings.Join([]string{f.Action, f.List, f.Cause, f.Rule}, " "); got != c[1] {
 			t.Errorf("%s: %q, want %q", c[0], got, c[1])
 		}
 	}
-	if v, err := r.TestFilter("nx", "A", "127.0.0.8"); err != nil || v.(app.FilterTested).Action != "log" {
+	if v, err := r.TestFilter("nx", "A", "127.0.0.8"); err != nil || v.(app.FilterTestResult).Action != "log" {
 		t.Errorf("in a view that only counts: %+v, %v", v, err)
 	}
-	if v, err := r.TestFilter("www.test", "A", "127.0.0.9"); err != nil || v.(app.FilterTested).Action != "nodata" {
+	if v, err := r.TestFilter("www.test", "A", "127.0.0.9"); err != nil || v.(app.FilterTestResult).Action != "nodata" {
 		t.Errorf("by the client: %+v, %v", v, err)
 	}
 

@@ -302,13 +302,13 @@ func (a *App) viewNamed(name string) (*engine.View, error) {
 
 // A ViewOf is which view a client gets, and why.
 type ViewOf struct {
-	View   string   `json:"view"`
-	Client string   `json:"client"`
-	Listen string   `json:"listen,omitempty"`
-	Key    string   `json:"key,omitempty"`
-	Asks   bool     `json:"may_ask"`
-	Solves bool     `json:"may_have_names_resolved"`
-	Zones  []string `json:"own_zones,omitempty"` // that not all views see
+	View       string   `json:"view"`
+	Client     string   `json:"client"`
+	Listen     string   `json:"listen,omitempty"`
+	Key        string   `json:"key,omitempty"`
+	MayQuery   bool     `json:"may_ask"`
+	MayRecurse bool     `json:"may_have_names_resolved"`
+	Zones      []string `json:"own_zones,omitempty"` // that not all views see
 }
 
 // ViewOf implements [console.Admin].
@@ -356,11 +356,11 @@ func viewOf(g *generation, client, listen, key string) (*ViewOf, error) {
 		}
 	}
 	v := g.engine.ViewFor(addr.Unmap(), at, name)
-	r.View, r.Asks = config.DefaultView, v.Access.MayQuery(addr.Unmap())
+	r.View, r.MayQuery = config.DefaultView, v.Access.MayQuery(addr.Unmap())
 	if v.Name != "" {
 		r.View = v.Name
 	}
-	r.Solves = r.Asks && v.Recursion != nil && v.Access.MayRecurse(addr.Unmap())
+	r.MayRecurse = r.MayQuery && v.Recursion != nil && v.Access.MayRecurse(addr.Unmap())
 	all := g.config.ViewNames()
 	for i, in := range g.config.ZoneViews() {
 		if len(in) < len(all) && slices.Contains(in, r.View) {

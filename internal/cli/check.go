@@ -192,7 +192,7 @@ func (c *checkCommand) search(o *check.Options) error {
 				exitUsage,
 				"a selector is a label, or labels with dots between them",
 				"--dkim-selectors: %s is none",
-				query.Safe([]byte(selector)),
+				query.Printable([]byte(selector)),
 			)
 		}
 	}
@@ -226,7 +226,7 @@ func (c *checkCommand) search(o *check.Options) error {
 						"%s:%d: %s: %v",
 						value,
 						n+1,
-						query.Safe([]byte(name)),
+						query.Printable([]byte(name)),
 						err,
 					)
 				}
@@ -240,7 +240,7 @@ func (c *checkCommand) search(o *check.Options) error {
 				exitUsage,
 				"names are relative to the zone, or end with a dot",
 				"--subdomains: %s is not a name",
-				query.Safe([]byte(name)),
+				query.Printable([]byte(name)),
 			)
 		}
 	}
@@ -453,7 +453,7 @@ func (p *progress) told(target string, done, all int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.shown = true
-	fmt.Fprintf(p.s.err, "\r%s: %d of %d checks\x1b[K", query.Safe([]byte(target)), done, all)
+	fmt.Fprintf(p.s.err, "\r%s: %d of %d checks\x1b[K", query.Printable([]byte(target)), done, all)
 }
 
 func (p *progress) clear() {

@@ -124,7 +124,7 @@ func parseTarget(text string) (netip.AddrPort, error) {
 	}
 	a, err := netip.ParseAddrPort(text)
 	if err != nil {
-		return a, fmt.Errorf("%s is not an address", query.Safe([]byte(text)))
+		return a, fmt.Errorf("%s is not an address", query.Printable([]byte(text)))
 	}
 	return a, nil
 }

@@ -132,11 +132,11 @@ Exit codes: 0 valid, 1 a zone is broken, 2 the configuration cannot be used.`,
 				}
 			} else {
 				s.printProblems(report, missing)
-				for _, w := range checked.Wins {
+				for _, w := range checked.Precedence {
 					fmt.Fprintln(s.out, w)
 				}
 			}
-			for _, d := range c.Doubts() {
+			for _, d := range c.Warnings() {
 				fmt.Fprintln(s.err, d.Long())
 			}
 			broken := 0
@@ -154,7 +154,7 @@ Exit codes: 0 valid, 1 a zone is broken, 2 the configuration cannot be used.`,
 					len(report),
 				)
 			}
-			if n := len(c.Doubts()); n > 0 {
+			if n := len(c.Warnings()); n > 0 {
 				return failure(exitFindings, "the server serves all the same, and clients turn away", "%d problems with certificates", n)
 			}
 			if !asJSON {

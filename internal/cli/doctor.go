@@ -132,9 +132,9 @@ func (s *streams) printFindings(found []doctor.Finding, all bool) {
 		switch f.State {
 		case doctor.Problem:
 			problems++
-			fmt.Fprintf(s.out, "PROBLEM  %s: %s\n         %s\n         remedy: %s\n", f.ID, f.Seen, f.Harm, f.Remedy)
-			if f.Keep != "" {
-				fmt.Fprintf(s.out, "         after a reboot: %s\n", f.Keep)
+			fmt.Fprintf(s.out, "PROBLEM  %s: %s\n         %s\n         remedy: %s\n", f.ID, f.Seen, f.Impact, f.Remedy)
+			if f.Persist != "" {
+				fmt.Fprintf(s.out, "         after a reboot: %s\n", f.Persist)
 			}
 		case doctor.Unknown:
 			unknown++

@@ -232,7 +232,7 @@ func (s *streams) drillInside(ctx context.Context, d *driller, names []string) e
 		if err != nil {
 			return configError("the limits of the configuration", err)
 		}
-		r, err := drillOnce(ctx, c, &drill.Target{World: world, Resolves: c.Recurses()}, name, d.each)
+		r, err := drillOnce(ctx, c, &drill.Target{World: world, Recursive: c.Recurses()}, name, d.each)
 		if err != nil {
 			return startError(err)
 		}

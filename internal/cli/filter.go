@@ -60,7 +60,7 @@ Exit codes: 0 it passes, 1 it is blocked, 2 no server was reached.`,
 			if client != "" {
 				q.Set("client", client)
 			}
-			var r app.FilterTested
+			var r app.FilterTestResult
 			if err := call(cmd.Context(), file, socket, "GET", "/filter/test?"+q.Encode(), &r); err != nil {
 				return err
 			}
@@ -86,7 +86,7 @@ Exit codes: 0 it passes, 1 it is blocked, 2 no server was reached.`,
 }
 
 // printTested tells what becomes of a question.
-func (s *streams) printTested(r *app.FilterTested) {
+func (s *streams) printTested(r *app.FilterTestResult) {
 	if r.Paused {
 		fmt.Fprintln(s.out, "nothing is filtered now: port53 filter resume ends the pause")
 	}

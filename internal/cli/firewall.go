@@ -367,7 +367,7 @@ it could not be proved that the ports are closed.`,
 			if confirm < 0 || confirm > 0 && confirm < time.Second {
 				return failure(exitUsage, "write --confirm 60s", "--confirm %s: too short to confirm", confirm)
 			}
-			if err := fwrun.CutsOff(p, fwrun.Session()); err != nil {
+			if err := fwrun.CheckSSH(p, fwrun.Session()); err != nil {
 				return failure(exitUsage, "nothing was changed", "%v", err)
 			}
 			if !untried {

@@ -222,7 +222,7 @@ func (s *streams) askEach(ctx context.Context, line *commandLine, words []string
 			break
 		}
 		if a.style.Command && !a.style.Short && !a.asJSON && !a.asYAML && !a.nssearch && !said {
-			fmt.Fprintf(s.out, "; port53 query %s\n", query.Safe([]byte(strings.Join(hidden(words), " "))))
+			fmt.Fprintf(s.out, "; port53 query %s\n", query.Printable([]byte(strings.Join(hidden(words), " "))))
 			said = true
 		}
 		code = max(code, s.askOne(ctx, a))

@@ -64,7 +64,7 @@ func newAsking() asking {
 			Name: wire.Root, Type: wire.TypeA, Class: wire.ClassIN, Flags: wire.FlagRD | wire.FlagAD,
 			EDNS: true, UDPSize: exchange.UDPSize, Cookie: true,
 		},
-		style: query.Usual(), port: 53, next: true, resolvConf: query.ResolvConf, config: defaultConfig,
+		style: query.DefaultStyle(), port: 53, next: true, resolvConf: query.ResolvConf, config: defaultConfig,
 		search: searching{ndots: -1}, idnIn: true,
 	}
 }

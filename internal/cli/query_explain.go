@@ -74,7 +74,7 @@ func (s *streams) explain(ctx context.Context, a *asking) int {
 		report.Reply.Server, report.Reply.Transport = "control socket", "unix"
 		if s.printJSON(explainReport{
 			query.Schema, report.Question, report.Outcome, report.Usable, told.Events, report.Reply,
-			query.Safe([]byte(told.Text)), report.Meaning, query.Safe([]byte(told.View)),
+			query.Printable([]byte(told.Text)), report.Meaning, query.Printable([]byte(told.View)),
 		}) != nil {
 			return exitUsage
 		}
@@ -83,7 +83,7 @@ func (s *streams) explain(ctx context.Context, a *asking) int {
 		if !a.style.Short {
 			out = append(out, ";; HOW THE ANSWER WAS FOUND:\n"...)
 			if told.View != "" {
-				out = append(out, "; for a client of the view "+query.Safe([]byte(told.View))+"\n"...)
+				out = append(out, "; for a client of the view "+query.Printable([]byte(told.View))+"\n"...)
 			}
 			for i := range told.Events {
 				out = append(out, storyLine(&told.Events[i])...)
@@ -112,7 +112,7 @@ func (s *streams) explain(ctx context.Context, a *asking) int {
 
 // storyLine tells one step of a resolver as a line with its time in front.
 func storyLine(e *resolver.Event) string {
-	safe := func(s string) string { return query.Safe([]byte(s)) }
+	safe := func(s string) string { return query.Printable([]byte(s)) }
 	var what string
 	question := strings.TrimSpace(safe(e.Name) + " " + safe(e.Type))
 	switch e.Kind {

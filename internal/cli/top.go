@@ -96,7 +96,7 @@ func (o *topOptions) look(ctx context.Context) (r *top.Report, err error) {
 	q := url.Values{"window": {window}, "limit": {strconv.Itoa(o.limit)}}
 	err = reach(ctx, o.file, o.socket, func(ctx context.Context, at string) error {
 		r = &top.Report{}
-		_, err := console.Own(ctx, at, "GET", "/v1/top?"+q.Encode(), "", nil, r)
+		_, err := console.CallAPI(ctx, at, "GET", "/v1/top?"+q.Encode(), "", nil, r)
 		return err
 	})
 	return r, err
@@ -155,7 +155,7 @@ func (s *streams) topJSON(ctx context.Context, o *topOptions) error {
 func (s *streams) topTunnels(ctx context.Context, o *topOptions) error {
 	var r top.TunnelReport
 	err := reach(ctx, o.file, o.socket, func(ctx context.Context, at string) error {
-		_, err := console.Own(ctx, at, "GET", "/v1/tunnels", "", nil, &r)
+		_, err := console.CallAPI(ctx, at, "GET", "/v1/tunnels", "", nil, &r)
 		return err
 	})
 	if err != nil {

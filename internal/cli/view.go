@@ -74,9 +74,9 @@ func (s *streams) printViewOf(r *app.ViewOf) {
 	}
 	fmt.Fprintf(s.out, ": view %s\n", r.View)
 	switch {
-	case !r.Asks:
+	case !r.MayQuery:
 		fmt.Fprintln(s.out, "  it may not ask: REFUSED")
-	case r.Solves:
+	case r.MayRecurse:
 		fmt.Fprintln(s.out, "  it may ask, and have names resolved")
 	default:
 		fmt.Fprintln(s.out, "  it may ask for names in zones")

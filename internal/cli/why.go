@@ -93,7 +93,7 @@ func (s *streams) why(ctx context.Context, o *whyOptions, args []string) error {
 	}
 	var reports []why.Report
 	err = reach(ctx, o.file, o.socket, func(ctx context.Context, at string) error {
-		_, err := console.Own(ctx, at, "GET", path, "", nil, &reports)
+		_, err := console.CallAPI(ctx, at, "GET", path, "", nil, &reports)
 		return err
 	})
 	switch {

@@ -92,7 +92,7 @@ func recordsOf(ctx context.Context, socket, path, at string) (all apiRecords, ta
 	for {
 		var page apiRecords
 		where := fmt.Sprintf("%s/records?limit=%d&offset=%d&at=%s", path, pageSize, len(all.Sets), url.QueryEscape(at))
-		t, err := console.Own(ctx, socket, "GET", where, "", nil, &page)
+		t, err := console.CallAPI(ctx, socket, "GET", where, "", nil, &page)
 		switch {
 		case err != nil:
 			return all, "", err
@@ -262,10 +262,10 @@ func (s *streams) planZone(ctx context.Context, file, socket, name, path string,
 		}
 		request := map[string]any{"changes": changes}
 		if apply {
-			_, err = console.Own(ctx, at, "PATCH", where+"/records", tag, request, &done)
+			_, err = console.CallAPI(ctx, at, "PATCH", where+"/records", tag, request, &done)
 			return err
 		}
-		_, err = console.Own(ctx, at, "POST", where+"/plan", tag, request, &plan)
+		_, err = console.CallAPI(ctx, at, "POST", where+"/plan", tag, request, &plan)
 		return err
 	})
 	switch {
@@ -357,7 +357,7 @@ Exit codes: 0 done, 1 refused, 2 no server was reached.`,
 			}
 			var done apiEdited
 			err = reach(cmd.Context(), file, socket, func(ctx context.Context, at string) error {
-				_, err := console.Own(ctx, at, "POST", where+"/undo", "", request, &done)
+				_, err := console.CallAPI(ctx, at, "POST", where+"/undo", "", request, &done)
 				return err
 			})
 			if err != nil {
@@ -393,7 +393,7 @@ Exit codes: 0 printed, 1 refused, 2 no server was reached.`,
 			}
 			var h apiHistory
 			err = reach(cmd.Context(), file, socket, func(ctx context.Context, at string) error {
-				_, err := console.Own(ctx, at, "GET", fmt.Sprintf("%s/history?limit=%d", where, limit), "", nil, &h)
+				_, err := console.CallAPI(ctx, at, "GET", fmt.Sprintf("%s/history?limit=%d", where, limit), "", nil, &h)
 				return err
 			})
 			if err != nil {

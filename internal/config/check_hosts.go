@@ -150,9 +150,9 @@ func (c *Config) Precedence() []string {
 	return slices.Compact(list)
 }
 
-// WholeDomain reports whether names of Domain that are nowhere here do not exist: no zone, forward
+// AuthoritativeDomain reports whether names of Domain that are nowhere here do not exist: no zone, forward
 // or stub has the domain itself.
-func (c *Config) WholeDomain() bool {
+func (c *Config) AuthoritativeDomain() bool {
 	if len(c.Domain) < 2 {
 		return false
 	}

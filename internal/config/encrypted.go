@@ -378,6 +378,6 @@ func (d *decoder) judge(p certs.Pair, path string, index int32, names []string, 
 	}
 }
 
-// Doubts returns what is wrong with files that the configuration names, and keeps no server
+// Warnings returns what is wrong with files that the configuration names, and keeps no server
 // from serving: certificates that some clients will not take. [Load] finds them.
-func (c *Config) Doubts() Errors { return c.doubts }
+func (c *Config) Warnings() Errors { return c.doubts }

@@ -46,7 +46,7 @@ func TestCertificates(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		if doubts := c.Doubts(); tt.doubt == "" && len(doubts) > 0 || tt.doubt != "" && (len(doubts) != 1 || !strings.Contains(doubts[0].Error(), tt.doubt)) {
+		if doubts := c.Warnings(); tt.doubt == "" && len(doubts) > 0 || tt.doubt != "" && (len(doubts) != 1 || !strings.Contains(doubts[0].Error(), tt.doubt)) {
 			t.Errorf("%s: doubts %v, want %q", tt.name, doubts, tt.doubt)
 		}
 	}

@@ -50,8 +50,8 @@ func (e *Expose) Says(key string) (Place, bool) {
 // Any reports whether there is a contract.
 func (e *Expose) Any() bool { return len(e.said) > 0 }
 
-// NobodyAsks tells that the contract lets nobody ask, but the servers that zones are exchanged with.
-func (c *Config) NobodyAsks() bool {
+// DeniesQueries tells that the contract lets nobody ask, but the servers that zones are exchanged with.
+func (c *Config) DeniesQueries() bool {
 	_, said := c.Expose.said["ask"]
 	return said && len(c.Expose.Ask)+len(c.Expose.AskInterfaces) == 0
 }

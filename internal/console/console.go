@@ -60,7 +60,7 @@ type Admin interface {
 	// Console does something with the web console: link makes a link to sign in with, users tells who
 	// may, add and remove change that. what describes in JSON whom it is about.
 	Console(by Caller, action string, what []byte) (any, error)
-	// Own answers a request of the API at /v1, for by, who may do all.
+	// CallAPI answers a request of the API at /v1, for by, who may do all.
 	Own(w http.ResponseWriter, r *http.Request, by Caller)
 	// Export writes a zone as it is served, as a zone file.
 	Export(name, view string, w io.Writer) error
@@ -328,10 +328,10 @@ func Fetch(ctx context.Context, socket, path string, w io.Writer) error {
 	return nil
 }
 
-// Own asks the API at /v1 of the server at the socket: in is sent as JSON, unless it is nil, and the answer
+// CallAPI asks the API at /v1 of the server at the socket: in is sent as JSON, unless it is nil, and the answer
 // decoded into out, unless that is nil. match is what If-Match says; empty: nothing. It returns the ETag. The
 // error wraps ErrRefused if the server was reached and could not do what was asked.
-func Own(ctx context.Context, socket, method, path, match string, in, out any) (tag string, err error) {
+func CallAPI(ctx context.Context, socket, method, path, match string, in, out any) (tag string, err error) {
 	var body io.Reader = http.NoBody
 	if in != nil {
 		text, err := json.Marshal(in)

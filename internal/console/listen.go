@@ -25,8 +25,8 @@ const (
 // makes it.
 type Owner struct{ UID, GID int }
 
-// Keep is no other owner.
-var Keep = Owner{-1, -1}
+// KeepOwner is no other owner.
+var KeepOwner = Owner{-1, -1}
 
 // Listen makes the socket at path, which owner and its group may use, in place of one that
 // nobody serves any more. Anything else in its place is left there, and is an error. As
@@ -52,7 +52,7 @@ func listen(path string, owner Owner) (_ net.Listener, err error) {
 			dir.Close()
 		}
 	}()
-	if owner != Keep {
+	if owner != KeepOwner {
 		if err := dir.Exclusive(); err != nil {
 			if made {
 				err = errors.Join(err, dir.Chown(owner.UID, owner.GID))

@@ -68,7 +68,7 @@ func TestListen(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
 	dir := shortDir(t)
 	path := filepath.Join(dir, "a/b/s")
-	l, err := console.Listen(path, console.Keep)
+	l, err := console.Listen(path, console.KeepOwner)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestListenForAnother(t *testing.T) {
 		}
 	}
 	// Root that stays root may use it, without lending its rights.
-	own, err := console.Listen(filepath.Join(dir, "theirs/s"), console.Keep)
+	own, err := console.Listen(filepath.Join(dir, "theirs/s"), console.KeepOwner)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestListenThroughLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"theirs/way/s", "theirs/link", "theirs/dangling", "theirs/hard", "theirs/fifo", "theirs/dir"} {
-		if l, err := console.Listen(filepath.Join(dir, name), console.Keep); err == nil {
+		if l, err := console.Listen(filepath.Join(dir, name), console.KeepOwner); err == nil {
 			l.Close()
 			t.Errorf("%s: made", name)
 		} else if !strings.HasPrefix(err.Error(), "control socket "+filepath.Join(dir, name)+": ") {
@@ -176,7 +176,7 @@ func TestListenThroughLinks(t *testing.T) {
 	if names, err := os.ReadDir(filepath.Join(dir, "roots")); err != nil || len(names) != 1 {
 		t.Errorf("root's directory has %v, %v", names, err)
 	}
-	l, err := console.Listen(filepath.Join(dir, "mine/s"), console.Keep)
+	l, err := console.Listen(filepath.Join(dir, "mine/s"), console.KeepOwner)
 	if err != nil {
 		t.Fatalf("through a link of root: %v", err)
 	}
@@ -194,14 +194,14 @@ func TestListenInPlace(t *testing.T) {
 	}
 	stale.SetUnlinkOnClose(false)
 	stale.Close()
-	l, err := console.Listen(path, console.Keep)
+	l, err := console.Listen(path, console.KeepOwner)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !accepts(path) {
 		t.Error("nobody listens")
 	}
-	if _, err := console.Listen(path, console.Keep); err == nil || !strings.Contains(err.Error(), "another port53 is using it") {
+	if _, err := console.Listen(path, console.KeepOwner); err == nil || !strings.Contains(err.Error(), "another port53 is using it") {
 		t.Errorf("a socket that is served: %v", err)
 	}
 	if !accepts(path) {
@@ -211,7 +211,7 @@ func TestListenInPlace(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	second, err := console.Listen(path, console.Keep)
+	second, err := console.Listen(path, console.KeepOwner)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func TestListenInPlace(t *testing.T) {
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := console.Listen(path, console.Keep); err == nil || !strings.Contains(err.Error(), "not a socket") {
+	if _, err := console.Listen(path, console.KeepOwner); err == nil || !strings.Contains(err.Error(), "not a socket") {
 		t.Errorf("a file in its place: %v", err)
 	}
 	if text, err := os.ReadFile(path); err != nil || string(text) != "precious" {
@@ -253,7 +253,7 @@ func TestListenBusy(t *testing.T) {
 			break // it is full
 		}
 	}
-	if _, err := console.Listen(path, console.Keep); err == nil || !strings.Contains(err.Error(), "another port53 is using it") {
+	if _, err := console.Listen(path, console.KeepOwner); err == nil || !strings.Contains(err.Error(), "another port53 is using it") {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Lstat(path); err != nil {
@@ -268,7 +268,7 @@ func TestListenPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"f/s", strings.Repeat("long", 40)} {
-		if l, err := console.Listen(filepath.Join(dir, name), console.Keep); err == nil {
+		if l, err := console.Listen(filepath.Join(dir, name), console.KeepOwner); err == nil {
 			l.Close()
 			t.Errorf("%s: made", name)
 		}
@@ -293,7 +293,7 @@ func TestListenAtOnce(t *testing.T) {
 		for range servers {
 			all.Go(func() {
 				<-start
-				if l, err := console.Listen(path, console.Keep); err == nil {
+				if l, err := console.Listen(path, console.KeepOwner); err == nil {
 					have <- l
 				} else if !strings.Contains(err.Error(), "another port53 is using it") {
 					t.Error(err)
@@ -327,12 +327,12 @@ func TestListenBesideALock(t *testing.T) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH); err != nil {
 		t.Fatal(err)
 	}
-	if l, err := console.Listen(filepath.Join(dir, "s"), console.Keep); err == nil {
+	if l, err := console.Listen(filepath.Join(dir, "s"), console.KeepOwner); err == nil {
 		l.Close()
 		t.Error("it has listened")
 	}
 	f.Close()
-	l, err := console.Listen(filepath.Join(dir, "s"), console.Keep)
+	l, err := console.Listen(filepath.Join(dir, "s"), console.KeepOwner)
 	if err != nil {
 		t.Fatal(err)
 	}

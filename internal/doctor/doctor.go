@@ -51,14 +51,14 @@ const (
 
 // A Finding is one thing that was looked at.
 type Finding struct {
-	ID     string `json:"id"`               // stable, such as "port-taken"
-	Title  string `json:"title"`            // what was looked at
-	State  State  `json:"state"`            //
-	Seen   string `json:"seen"`             // what was found, or why it is unknown
-	Harm   string `json:"harm,omitempty"`   // what it does to DNS; of problems
-	Remedy string `json:"remedy,omitempty"` // the command that remedies it; of problems
-	Keep   string `json:"keep,omitempty"`   // how it stays so after a reboot, where the command alone does not
-	Object string `json:"object,omitempty"` // which address, interface or program; two findings of one ID differ in it
+	ID      string `json:"id"`               // stable, such as "port-taken"
+	Title   string `json:"title"`            // what was looked at
+	State   State  `json:"state"`            //
+	Seen    string `json:"seen"`             // what was found, or why it is unknown
+	Impact  string `json:"harm,omitempty"`   // what it does to DNS; of problems
+	Remedy  string `json:"remedy,omitempty"` // the command that remedies it; of problems
+	Persist string `json:"keep,omitempty"`   // how it stays so after a reboot, where the command alone does not
+	Object  string `json:"object,omitempty"` // which address, interface or program; two findings of one ID differ in it
 }
 
 // A patient is the machine that is examined.

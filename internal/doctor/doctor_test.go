@@ -112,7 +112,7 @@ func TestTroubles(t *testing.T) {
 	} {
 		t.Run(test.id, func(t *testing.T) {
 			f := finding(t, doctor.Examine(t.Context(), doctor.Options{Listen: free, IPv6: true, Root: machine(t, test.sick)}), test.id)
-			if f.State != doctor.Problem || !strings.Contains(f.Remedy, test.mend) || f.Harm == "" {
+			if f.State != doctor.Problem || !strings.Contains(f.Remedy, test.mend) || f.Impact == "" {
 				t.Errorf("a sick machine: %+v", f)
 			}
 			f = finding(t, doctor.Examine(t.Context(), doctor.Options{Listen: free, IPv6: true, Root: machine(t, test.sound)}), test.id)

@@ -47,12 +47,12 @@ func hole(id, title string, to netip.AddrPort, size int) Finding {
 			to.Addr(),
 			size+header,
 		),
-		Keep: "let ICMP \"fragmentation needed\" and ICMPv6 \"packet too big\" through, wherever they are dropped on the way",
+		Persist: "let ICMP \"fragmentation needed\" and ICMPv6 \"packet too big\" through, wherever they are dropped on the way",
 	}
 	if size < advised {
-		f.Harm = "answers vanish that are larger: questions go on to TCP after a wait, and some fail"
+		f.Impact = "answers vanish that are larger: questions go on to TCP after a wait, and some fail"
 	} else {
-		f.Harm = "DNS over UDP works with port53's sizes; transfers and TLS over TCP may hang"
+		f.Impact = "DNS over UDP works with port53's sizes; transfers and TLS over TCP may hang"
 	}
 	return f
 }

@@ -36,10 +36,10 @@ func (p *patient) docker(ctx context.Context) {
 		if r.Docker && r.Translates && enabled {
 			p.add(Finding{
 				ID: id, Title: title, State: Problem, Object: r.Text,
-				Seen:   "ufw is enabled, and Docker sends packets for port 53 to a container before ufw sees them: " + r.Text,
-				Harm:   "whoever reaches this machine reaches that container, whatever ufw says",
-				Remedy: "iptables -I DOCKER-USER -m conntrack --ctorigdstport 53 --ctdir ORIGINAL ! -s 127.0.0.0/8 -j DROP",
-				Keep:   "publish the port on one address: docker run -p 127.0.0.1:53:53/udp …",
+				Seen:    "ufw is enabled, and Docker sends packets for port 53 to a container before ufw sees them: " + r.Text,
+				Impact:  "whoever reaches this machine reaches that container, whatever ufw says",
+				Remedy:  "iptables -I DOCKER-USER -m conntrack --ctorigdstport 53 --ctdir ORIGINAL ! -s 127.0.0.0/8 -j DROP",
+				Persist: "publish the port on one address: docker run -p 127.0.0.1:53:53/udp …",
 			})
 			return
 		}
@@ -69,10 +69,10 @@ func (p *patient) conntrack() {
 		Title: title,
 		State: Problem,
 		Seen:  fmt.Sprintf("%d of %d entries are in use", count, limit),
-		Harm: "beyond it the kernel drops packets (nf_conntrack: table full), and a flood of questions fills it; " +
+		Impact: "beyond it the kernel drops packets (nf_conntrack: table full), and a flood of questions fills it; " +
 			"port53 firewall apply keeps UDP to port 53 out of it",
 	}
-	f.Remedy, f.Keep = sysctl("net.netfilter.nf_conntrack_max", strconv.FormatInt(max(4*limit, 262144), 10))
+	f.Remedy, f.Persist = sysctl("net.netfilter.nf_conntrack_max", strconv.FormatInt(max(4*limit, 262144), 10))
 	p.add(f)
 }
 
@@ -94,13 +94,13 @@ func (p *patient) buffers() {
 		return
 	}
 	f := Finding{
-		ID:    id,
-		Title: title,
-		State: Problem,
-		Seen:  fmt.Sprintf("%d of %d datagrams were dropped; a socket may have %d bytes", dropped, in, limit),
-		Harm:  "questions are lost in bursts, and clients wait for their second try",
+		ID:     id,
+		Title:  title,
+		State:  Problem,
+		Seen:   fmt.Sprintf("%d of %d datagrams were dropped; a socket may have %d bytes", dropped, in, limit),
+		Impact: "questions are lost in bursts, and clients wait for their second try",
 	}
-	f.Remedy, f.Keep = sysctl("net.core.rmem_max", strconv.Itoa(4<<20))
+	f.Remedy, f.Persist = sysctl("net.core.rmem_max", strconv.Itoa(4<<20))
 	p.add(f)
 }
 
@@ -152,9 +152,9 @@ func (p *patient) ports() {
 	}
 	f := Finding{
 		ID: id, Title: title, State: Problem, Seen: fmt.Sprintf("the kernel draws from %d to %d: %d ports", low, high, high-low+1),
-		Harm: "a forged answer has to guess the port, and there are few",
+		Impact: "a forged answer has to guess the port, and there are few",
 	}
-	f.Remedy, f.Keep = sysctl("net.ipv4.ip_local_port_range", "1024 65535")
+	f.Remedy, f.Persist = sysctl("net.ipv4.ip_local_port_range", "1024 65535")
 	p.add(f)
 }
 
@@ -177,10 +177,10 @@ func (p *patient) ipv6() {
 	}
 	global, device := globalIPv6(addrs), defaultIPv6(routes)
 	f := Finding{
-		ID:    id,
-		Title: title,
-		State: Problem,
-		Harm:  "each question over IPv6 waits for nothing before IPv4 is tried, and clients that prefer IPv6 wait as well",
+		ID:     id,
+		Title:  title,
+		State:  Problem,
+		Impact: "each question over IPv6 waits for nothing before IPv4 is tried, and clients that prefer IPv6 wait as well",
 	}
 	switch {
 	case global != "" && device == "":

@@ -25,7 +25,7 @@ func (p *patient) port() {
 				seen[key] = true
 				p.add(Finding{
 					ID: id, Title: title, State: Problem, Object: a.String(), Seen: h.String(),
-					Harm: "port53 cannot listen there; " + h.Remedy(), Remedy: freed(h),
+					Impact: "port53 cannot listen there; " + h.Remedy(), Remedy: freed(h),
 				})
 			}
 		}
@@ -70,7 +70,7 @@ func (p *patient) loop() {
 			p.add(Finding{
 				ID: id, Title: title, State: Problem, Object: to.String(),
 				Seen:   fmt.Sprintf("questions are forwarded to %s, where this server listens", to),
-				Harm:   "each such question goes round until its time is over, and fails",
+				Impact: "each such question goes round until its time is over, and fails",
 				Remedy: fmt.Sprintf("port53 config check # then write another address than %s in forward", to.Addr()),
 			})
 		case to == stub && !p.served(stub):
@@ -82,7 +82,7 @@ func (p *patient) loop() {
 					State:  Problem,
 					Object: to.String(),
 					Seen:   fmt.Sprintf("questions are forwarded to systemd-resolved at %s, which asks %s: this server", to, up.Addr()),
-					Harm:   "each question goes round until its time is over, and fails",
+					Impact: "each question goes round until its time is over, and fails",
 					Remedy: "resolvectl revert $(ip -o route get 192.0.2.1 | sed 's/.* dev \\([^ ]*\\).*/\\1/') # it " +
 						"asks the network's servers again; or forward past it",
 				})
@@ -135,8 +135,8 @@ func (p *patient) resolvConf() {
 	}
 	f := Finding{
 		ID: id, Title: title, State: Problem, Object: strings.Join(dead, " "),
-		Seen: fmt.Sprintf("/etc/resolv.conf names %s, where nothing listens on port 53", strings.Join(dead, " and ")),
-		Harm: "programs of this machine wait 5 s for each name, and most fail",
+		Seen:   fmt.Sprintf("/etc/resolv.conf names %s, where nothing listens on port 53", strings.Join(dead, " and ")),
+		Impact: "programs of this machine wait 5 s for each name, and most fail",
 	}
 	at := netip.Addr{}
 	for _, l := range p.Listen {

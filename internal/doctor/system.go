@@ -20,7 +20,7 @@ func (p *patient) clock() {
 			ID:     id,
 			Title:  title,
 			State:  Problem,
-			Harm:   harm,
+			Impact: harm,
 			Remedy: p.setClock(),
 			Seen: fmt.Sprintf(
 				"it says %s, and this program was built on %s",
@@ -30,7 +30,7 @@ func (p *patient) clock() {
 		})
 	case p.unsynchronized():
 		p.add(Finding{
-			ID: id, Title: title, State: Problem, Harm: harm, Remedy: p.setClock(),
+			ID: id, Title: title, State: Problem, Impact: harm, Remedy: p.setClock(),
 			Seen: fmt.Sprintf("it says %s UTC, and the kernel says that nobody keeps it right", now.UTC().Format(time.DateTime)),
 		})
 	default:
@@ -89,7 +89,7 @@ func (p *patient) denials() {
 		if m := last(appArmorDenial, text); m != "" {
 			p.add(Finding{
 				ID: id, Title: title, State: Problem, Object: "apparmor", Seen: "AppArmor refused it " + denied(m),
-				Harm:   "what is refused fails, with an error that names permissions",
+				Impact: "what is refused fails, with an error that names permissions",
 				Remedy: "aa-complain /etc/apparmor.d/usr.bin.port53 # it is allowed and told; then add a rule for it, and aa-enforce",
 			})
 			return
@@ -97,7 +97,7 @@ func (p *patient) denials() {
 		if m := last(selinuxDenial, text); m != "" {
 			p.add(Finding{
 				ID: id, Title: title, State: Problem, Object: "selinux", Seen: "SELinux refused it " + denied(m),
-				Harm:   "what is refused fails, with an error that names permissions",
+				Impact: "what is refused fails, with an error that names permissions",
 				Remedy: "ausearch -m avc -c port53 --raw | audit2allow -M port53-local && semodule -i port53-local.pp",
 			})
 			return
@@ -169,7 +169,7 @@ func (p *patient) kernel() {
 		pkg = "kernel"
 	}
 	p.add(Finding{
-		ID: id, Title: title, State: Problem, Seen: "Linux " + release, Harm: lacks,
+		ID: id, Title: title, State: Problem, Seen: "Linux " + release, Impact: lacks,
 		Remedy: p.install(pkg) + " && reboot",
 	})
 }

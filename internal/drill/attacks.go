@@ -97,7 +97,7 @@ func flood(ctx context.Context, b *bench) []Figure {
 			every(ctx, pulse, math.MaxInt, func(i int) {
 				for j := range floodRate / senders * int(pulse) / int(time.Second) {
 					name := "www.drill.test."
-					if b.Resolves {
+					if b.Recursive {
 						name = fmt.Sprintf("x%d-%d-%d.flood.test.", s, i, j)
 					}
 					if n, err := c.Write(question(name, typeA)); err == nil {

@@ -20,10 +20,10 @@ import (
 
 // A Target is what is attacked.
 type Target struct {
-	Addr     netip.AddrPort // of loopback, UDP and TCP
-	World    *lab.World     // where it resolves
-	Resolves bool
-	Tunnels  func() []string // the domains that it takes for tunnels
+	Addr      netip.AddrPort // of loopback, UDP and TCP
+	World     *lab.World     // where it resolves
+	Recursive bool
+	Tunnels   func() []string // the domains that it takes for tunnels
 }
 
 // A Figure is what was measured.
@@ -89,8 +89,8 @@ func Names(resolves bool) (list []string) {
 func Run(ctx context.Context, t *Target, name string, d time.Duration) (*Report, error) {
 	all := drills()
 	at := slices.IndexFunc(all, func(d drill) bool { return d.name == name })
-	if at < 0 || all[at].resolver && !t.Resolves {
-		return nil, fmt.Errorf("there is no drill %s for this server: %v are", name, Names(t.Resolves))
+	if at < 0 || all[at].resolver && !t.Recursive {
+		return nil, fmt.Errorf("there is no drill %s for this server: %v are", name, Names(t.Recursive))
 	}
 	b := &bench{Target: t, begun: time.Now()}
 	ctx, cancel := context.WithTimeout(ctx, d)
@@ -137,7 +137,7 @@ const standEach = 80 * time.Millisecond
 func (b *bench) stand(ctx context.Context, tcp bool) {
 	for i := 0; ctx.Err() == nil; i++ {
 		name := "www.drill.test."
-		if b.Resolves {
+		if b.Recursive {
 			if name = "www.good.test."; i%2 == 1 {
 				name = fmt.Sprintf("h%d.good.test.", i%1000)
 			}

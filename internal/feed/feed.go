@@ -290,8 +290,8 @@ func (c *Candidate) Open() (io.ReadCloser, error) {
 	return c.store.dir(false).Open(c.name)
 }
 
-// Keep puts the list in the place of the copy that there was.
-func (c *Candidate) Keep() error {
+// Commit puts the list in the place of the copy that there was.
+func (c *Candidate) Commit() error {
 	if c.name == "" {
 		return nil
 	}

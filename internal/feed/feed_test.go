@@ -99,7 +99,7 @@ func TestFetch(t *testing.T) {
 	if string(text) != p.text || !strings.HasPrefix(read(t, s, src), "no: ") {
 		t.Errorf("candidate %q, and before it is kept %q", text, read(t, s, src))
 	}
-	if err := c.Keep(); err != nil {
+	if err := c.Commit(); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, dir, p) // another run
@@ -139,7 +139,7 @@ func TestFailures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Keep(); err != nil {
+	if err := c.Commit(); err != nil {
 		t.Fatal(err)
 	}
 	plain := httptest.NewServer(http.NotFoundHandler())
@@ -198,7 +198,7 @@ func TestPlaces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text, _ := io.ReadAll(f); string(text) != p.text || c.Keep() != nil {
+	if text, _ := io.ReadAll(f); string(text) != p.text || c.Commit() != nil {
 		t.Errorf("in memory: %q", text)
 	}
 	path := filepath.Join(dir, "list")
@@ -227,7 +227,7 @@ func TestPlaces(t *testing.T) {
 	}
 	s = open(t, filepath.Join(dir, "state"), p)
 	if c, err = s.Fetch(t.Context(), p.source(), false); err == nil {
-		err = c.Keep()
+		err = c.Commit()
 	}
 	text, _ := os.ReadFile(victim)
 	if err != nil || string(text) != "precious" || read(t, s, p.source()) != p.text {

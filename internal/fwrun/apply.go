@@ -160,9 +160,9 @@ func Session() string {
 	return ""
 }
 
-// CutsOff returns an error if the rules would cut the connection that SSH_CONNECTION
+// CheckSSH returns an error if the rules would cut the connection that SSH_CONNECTION
 // describes.
-func CutsOff(p *firewall.Plan, connection string) error {
+func CheckSSH(p *firewall.Plan, connection string) error {
 	fields := strings.Fields(connection)
 	if len(fields) != 4 {
 		return nil

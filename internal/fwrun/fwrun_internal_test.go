@@ -124,7 +124,7 @@ func TestCutsOff(t *testing.T) {
 		"": false, "nonsense": false, "192.0.2.7 4000 192.0.2.53 22": false, "192.0.2.7 4000 192.0.2.53 53": true,
 		"10.1.2.3 4000 192.0.2.53 53": false, "::ffff:10.1.2.3 4000 ::ffff:192.0.2.53 53": false, "10.1.2.3 4000 192.0.2.53 9153": true,
 	} {
-		if err := CutsOff(p, connection); (err != nil) != cut {
+		if err := CheckSSH(p, connection); (err != nil) != cut {
 			t.Errorf("%q: %v", connection, err)
 		}
 	}

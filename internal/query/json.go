@@ -135,7 +135,7 @@ func reportMessage(r *exchange.Reply) *ReplyReport {
 	j.EDNS = &EDNSReport{Version: m.Version, UDPSize: m.UDPSize, DO: m.DO}
 	for _, o := range exchange.Options(m) {
 		if o.Code == wire.OptionEDE && len(o.Data) >= 2 {
-			j.Errors = append(j.Errors, ErrorReport{be16(o.Data), wire.ErrorText(be16(o.Data)), Safe(o.Data[2:])})
+			j.Errors = append(j.Errors, ErrorReport{be16(o.Data), wire.ErrorText(be16(o.Data)), Printable(o.Data[2:])})
 		}
 		text := optionText(o)
 		x := hex.EncodeToString(o.Data)

@@ -25,7 +25,7 @@ func TestPrint(t *testing.T) {
 		style query.Style
 		want  string
 	}{
-		{"usual", query.Usual(), `;; Got answer:
+		{"usual", query.DefaultStyle(), `;; Got answer:
 ;; ->>HEADER<<- opcode: QUERY, status: NOERROR, id: 1
 ;; flags: qr aa rd; QUERY: 1, ANSWER: 1, AUTHORITY: 1, ADDITIONAL: 1
 ;; WARNING: recursion requested but not available

@@ -6,6 +6,6 @@
 // those walks.
 //
 // What comes from the network is escaped before it is text: names and data in
-// presentation form, everything else by [Safe]. The package reads no configuration but
+// presentation form, everything else by [Printable]. The package reads no configuration but
 // the system's resolv.conf, and keeps nothing between two questions.
 package query

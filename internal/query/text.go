@@ -15,7 +15,7 @@ import (
 )
 
 // A Style tells which parts of a reply are printed, and how. The zero value prints
-// nothing; see [Usual].
+// nothing; see [DefaultStyle].
 //
 // In one piece: it has a field for each thing that can be shown or left out.
 type Style struct {
@@ -45,8 +45,8 @@ type Style struct {
 	ServerName string // as the user called it; "": its address
 }
 
-// Usual returns what is printed unless told otherwise: all but the query.
-func Usual() Style {
+// DefaultStyle returns what is printed unless told otherwise: all but the query.
+func DefaultStyle() Style {
 	return Style{Command: true, Comments: true, Question: true, Sections: [3]bool{true, true, true}, Stats: true, Meaning: true}
 }
 
@@ -56,10 +56,10 @@ func (s *Style) All(on bool) {
 	s.Sections = [3]bool{on, on, on}
 }
 
-// Safe returns text from the network as one line that cannot control a terminal:
+// Printable returns text from the network as one line that cannot control a terminal:
 // what is not printable, and the backslash, is written as \DDD or \\ (RFC 1035,
 // section 5.1), octet by octet.
-func Safe(text []byte) string {
+func Printable(text []byte) string {
 	var b strings.Builder
 	for len(text) > 0 {
 		r, n := utf8.DecodeRune(text)
@@ -288,7 +288,7 @@ func (s *Style) stats(dst []byte, r *exchange.Reply) []byte {
 	if name == "" {
 		name = r.Server.Addr().String()
 	}
-	dst = fmt.Appendf(dst, ";; SERVER: %v#%d(%s) (%s)\n", r.Server.Addr(), r.Server.Port(), Safe([]byte(name)), r.TransportName())
+	dst = fmt.Appendf(dst, ";; SERVER: %v#%d(%s) (%s)\n", r.Server.Addr(), r.Server.Port(), Printable([]byte(name)), r.TransportName())
 	dst = fmt.Appendf(dst, ";; WHEN: %s\n", r.At.Format("Mon Jan 02 15:04:05 MST 2006"))
 	return fmt.Appendf(dst, ";; MSG SIZE  rcvd: %d\n\n", len(r.Raw))
 }
@@ -320,7 +320,7 @@ func optionName(code uint16) string {
 func optionText(o exchange.Option) string {
 	switch {
 	case o.Code == wire.OptionNSID && len(o.Data) > 0:
-		return fmt.Sprintf("%s (\"%s\")", hex.EncodeToString(o.Data), Safe(o.Data))
+		return fmt.Sprintf("%s (\"%s\")", hex.EncodeToString(o.Data), Printable(o.Data))
 	case o.Code == wire.OptionExpire && len(o.Data) == 4:
 		v := be32(o.Data)
 		return fmt.Sprintf("%d (%s)", v, units(v))
@@ -361,7 +361,7 @@ func cookieVerdict(o exchange.Option, sent []byte) string {
 func errorLine(data []byte) string {
 	text := fmt.Sprintf("%d (%s)", be16(data), wire.ErrorText(be16(data)))
 	if extra := bytes.TrimRight(data[2:], "\x00"); len(extra) > 0 {
-		text += fmt.Sprintf(": (%s)", Safe(extra))
+		text += fmt.Sprintf(": (%s)", Printable(extra))
 	}
 	return text
 }

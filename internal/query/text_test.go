@@ -135,7 +135,7 @@ func TestMalformed(t *testing.T) {
 	if r.Fault != wire.ShortRecord || f.Outcome != chain.Malformed || f.Outcome.Usable() {
 		t.Errorf("fault %v, outcome %v", r.Fault, f.Outcome)
 	}
-	style := query.Usual()
+	style := query.DefaultStyle()
 	if text := string(style.AppendReply(nil, r)); !strings.Contains(text, "192.0.2.1") || !strings.Contains(text, "WARNING: the reply is malformed") {
 		t.Errorf("printed as\n%s", text)
 	}
@@ -156,7 +156,7 @@ func TestErrors(t *testing.T) {
 		exchange.Option{Code: 65001, Data: []byte{1, 2}},
 	)...)
 	r := reply(q, raw)
-	style := query.Usual()
+	style := query.DefaultStyle()
 	text := string(query.AppendMeaning(style.AppendReply(nil, r), r))
 	for _, want := range []string{
 		"; EDE: 7 (Signature Expired): (bäd\\027[31m\\010;; ANSWER\\255\\226\\128\\174)\n",
@@ -193,7 +193,7 @@ func FuzzReply(f *testing.F) {
 	f.Add(answer(asked, 3))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		r := reply(q, raw)
-		for _, style := range []query.Style{query.Usual(), {Short: true, Identify: true}, {Comments: true, Sections: [3]bool{true, true, true}, Multiline: true, Units: true, Query: true, Stats: true}, {Sections: [3]bool{true, true, true}, NoCrypto: true, Notes: true, NoTTL: true, NoClass: true}, {Sections: [3]bool{true, true, true}, Generic: true}} {
+		for _, style := range []query.Style{query.DefaultStyle(), {Short: true, Identify: true}, {Comments: true, Sections: [3]bool{true, true, true}, Multiline: true, Units: true, Query: true, Stats: true}, {Sections: [3]bool{true, true, true}, NoCrypto: true, Notes: true, NoTTL: true, NoClass: true}, {Sections: [3]bool{true, true, true}, Generic: true}} {
 			text := query.AppendMeaning(style.AppendReply(nil, r), r)
 			for _, c := range string(text) {
 				if c != '\n' && c != '\t' && (!unicode.IsPrint(c) || c == unicode.ReplacementChar) {
