@@ -51,7 +51,9 @@ var ownNames = map[string]string{
 	"Fate": "Outcome", "Because": "Reason", "Told": "Step", "Mend": "Remedy", "Reading": "Result", "Understand": "Classify",
 	"Part": "Partition", "Door": "Listener", "Doors": "Listeners",
 	"Visitor": "ClientConn", "Guest": "ClientConn", "Trouble": "Error", "Sight": "Observation",
-	"Leaves": "Retiring",
+	"Leaves": "Retiring", "Flaw": "Vulnerability", "Flaws": "Vulnerabilities",
+	"Doubts": "Warnings", "Looker": "Checker", "Stopper": "Blocker", "Stops": "Blocks", "Swept": "FromRange", "Grave": "Fatal",
+	"Uncontained": "PropagatePanics", "Hiding": "EncryptedPadding", "Unheard": "TCPUnlessUDPKnown",
 }
 
 // exemptWords are where another product's word, or one of ours in a list of such, has to be.

@@ -15,7 +15,7 @@ type account struct{}
 
 func accountOf(*config.Config) (*account, error) { return nil, nil }
 
-func (*account) owner() console.Owner { return console.Keep }
+func (*account) owner() console.Owner { return console.KeepOwner }
 
 func (a *App) makeState(c *config.Config, _ *account) {
 	if err := os.MkdirAll(c.StateDir, stateMode); err != nil {

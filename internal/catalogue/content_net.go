@@ -428,7 +428,9 @@ func sortedSets(sets map[question][][]byte) []question {
 
 // found makes a finding of what a rule said.
 func (v *remark) finding(ev finding.Evidence) finding.Finding {
-	return finding.Finding{State: v.state, Severity: v.severity, Key: v.key, Title: v.title, Detail: v.text, LocalCause: v.own, Evidence: ev}
+	return finding.Finding{
+		State: v.state, Severity: v.severity, Key: v.key, Title: v.title, Detail: v.text, LocalCause: v.own, Evidence: ev,
+	}
 }
 
 // findings makes findings of what rules said: all that is wrong or unknown; what passes in one line, and only if it is all there is.

@@ -150,7 +150,9 @@ func lostElsewhere() quiet {
 }
 
 // arrivals asks some names of the probe zone and judges what arrived.
-func arrivals(judge func(r *check.Run, s []check.ReceivedQuery) (finding.State, string)) func(context.Context, *check.Run) []finding.Finding {
+func arrivals(
+	judge func(r *check.Run, s []check.ReceivedQuery) (finding.State, string),
+) func(context.Context, *check.Run) []finding.Finding {
 	return probed(func(ctx context.Context, r *check.Run, p *check.Probe) []finding.Finding {
 		z := check.Below(randomLabel(), p.Zone)
 		var last error

@@ -343,7 +343,8 @@ func bareQuery(q question) check.Query { return overUDP.query(q) }
 // insist asks three times over UDP, and waits twice as long each time.
 func (x *sight) insist(ctx context.Context, r *check.Run, q check.Query, wait time.Duration) (m *check.Reply, err error) {
 	for try := range check.AskTries {
-		if m, err = r.AskOnce(ctx, x.server, q, min(wait, r.Timeout())); err == nil || errors.Is(err, check.ErrNoRoute) || ctx.Err() != nil {
+		m, err = r.AskOnce(ctx, x.server, q, min(wait, r.Timeout()))
+		if err == nil || errors.Is(err, check.ErrNoRoute) || ctx.Err() != nil {
 			if err == nil && try > 0 {
 				x.late.Store(true)
 			}

@@ -325,7 +325,7 @@ func (d *decoder) checkPair() {
 }
 
 // checkCertificates looks at the files of certificates. Those that cannot be used are errors;
-// what else is wrong with them are doubts.
+// what else is wrong with them are warnings.
 func (d *decoder) checkCertificates(now time.Time) {
 	e := &d.config.Encrypted
 	if file := e.Tickets; file != "" {
@@ -372,7 +372,7 @@ func (d *decoder) judge(p certs.Pair, path string, index int32, names []string, 
 		at, _ := d.atIndex(key, index)
 		d.fail(at, key+": "+printable(file)+" "+printable(problem.Text), printable(problem.Hint))
 		if n := len(d.errs) - 1; !problem.Fatal && n < MaxErrors-1 {
-			d.config.doubts = append(d.config.doubts, d.errs[n])
+			d.config.warnings = append(d.config.warnings, d.errs[n])
 			d.errs = slices.Delete(d.errs, n, n+1)
 		}
 	}
@@ -380,4 +380,4 @@ func (d *decoder) judge(p certs.Pair, path string, index int32, names []string, 
 
 // Warnings returns what is wrong with files that the configuration names, and keeps no server
 // from serving: certificates that some clients will not take. [Load] finds them.
-func (c *Config) Warnings() Errors { return c.doubts }
+func (c *Config) Warnings() Errors { return c.warnings }

@@ -13,7 +13,7 @@ import (
 )
 
 // What is wrong with the files of certificates stands at the key that names them; what keeps
-// nobody from serving is a doubt.
+// nobody from serving is a warning.
 func TestCertificates(t *testing.T) {
 	ca, dir := certtest.New(t), t.TempDir()
 	ca.Issue(dir, "good", "dns.test")
@@ -22,7 +22,7 @@ func TestCertificates(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "secrets"), []byte("ab"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, tt := range []struct{ name, text, wrong, doubt string }{
+	for _, tt := range []struct{ name, text, wrong, warning string }{
 		{"good", "certificate: good.pem, key: good.key, name: dns.test", "", ""},
 		{"two", "certificate: good.pem, key: good.key, certificates: [{certificate: old.pem, key: good.key}]", "port53.yaml:2:94: encrypted.certificates.key: ", ""},
 		{"list alone", "certificates: [{certificate: good.pem, key: good.key}, {certificate: none.pem, key: other.key}]", "port53.yaml:2:82: encrypted.certificates.certificate: ", ""},
@@ -46,8 +46,8 @@ func TestCertificates(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		if doubts := c.Warnings(); tt.doubt == "" && len(doubts) > 0 || tt.doubt != "" && (len(doubts) != 1 || !strings.Contains(doubts[0].Error(), tt.doubt)) {
-			t.Errorf("%s: doubts %v, want %q", tt.name, doubts, tt.doubt)
+		if warnings := c.Warnings(); tt.warning == "" && len(warnings) > 0 || tt.warning != "" && (len(warnings) != 1 || !strings.Contains(warnings[0].Error(), tt.warning)) {
+			t.Errorf("%s: warnings %v, want %q", tt.name, warnings, tt.warning)
 		}
 	}
 }

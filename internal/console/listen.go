@@ -21,7 +21,7 @@ const (
 	listenTries = 4               // to take the place of a socket that nobody serves
 )
 
-// Owner is the user and the group that a socket is given to. Keep leaves it to whoever
+// Owner is the user and the group that a socket is given to. KeepOwner leaves it to whoever
 // makes it.
 type Owner struct{ UID, GID int }
 

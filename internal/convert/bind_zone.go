@@ -205,7 +205,8 @@ func (b *bind) zoneOption(e *stmt, z *zone) {
 		if len(e.block) == 0 {
 			b.note(e, Converted, "") // what is delegated from a zone that is here is asked of its name servers
 		} else {
-			b.note(e, Unsupported, "names that the zone delegates are asked of the name servers that it names: list them in resolver.forward")
+			b.note(e, Unsupported,
+				"names that the zone delegates are asked of the name servers that it names: list them in resolver.forward")
 		}
 	case "forward":
 		b.note(e, Converted, "")

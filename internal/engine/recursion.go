@@ -224,7 +224,8 @@ func (w *worker) wants(r *Recursion) resolver.Wants {
 // validates himself does not (RFC 6147, section 5.5).
 func (w *worker) six(r *Recursion) bool {
 	q := &w.query
-	return r.DNS64Clients != nil && (q.Type == wire.TypeAAAA || q.Type == wire.TypePTR) && q.Flags&(wire.FlagCD|wire.FlagRD) == wire.FlagRD &&
+	return r.DNS64Clients != nil &&
+		(q.Type == wire.TypeAAAA || q.Type == wire.TypePTR) && q.Flags&(wire.FlagCD|wire.FlagRD) == wire.FlagRD &&
 		r.DNS64Clients.Allows(w.peer.Remote.Addr())
 }
 

@@ -128,7 +128,7 @@ func (deadNetwork) Estimate(netip.AddrPort) (time.Duration, upstream.State, bool
 
 func (deadNetwork) RTT(netip.AddrPort) time.Duration { return 0 }
 
-func (deadNetwork) SawCase(netip.AddrPort, bool) {}
+func (deadNetwork) NoteCasePreserved(netip.AddrPort, bool) {}
 
 // TestLateRepliesAreLimited has replies that had to wait and replies at once go to one
 // client network: they are limited as if all were given at once, neither kind gives the

@@ -44,7 +44,7 @@ type Verifier interface {
 }
 
 // AskAll asks the servers in turn, again and again until one replies or all tries
-// are spent; the error is then an [*Unanswered]. next tells of a reply whether the
+// are spent; the error is then an [*NoReplyError]. next tells of a reply whether the
 // next server shall be asked instead; nil: never.
 func (rt *Route) AskAll(ctx context.Context, servers []netip.AddrPort, q *Question, next func(*Reply) bool) (*Reply, error) {
 	var failed []Attempt

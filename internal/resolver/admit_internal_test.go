@@ -314,7 +314,7 @@ func (l *liar) RTT(server netip.AddrPort) time.Duration {
 	return time.Duration(server.Port()) * 10 * time.Second
 }
 
-func (*liar) SawCase(netip.AddrPort, bool) {}
+func (*liar) NoteCasePreserved(netip.AddrPort, bool) {}
 
 // TestTooManySets has a server whose reply has more sets than can be: it is as good as
 // none, and another server is asked.

@@ -44,7 +44,7 @@ func (w *world) Estimate(netip.AddrPort) (time.Duration, upstream.State, bool) {
 
 func (w *world) RTT(netip.AddrPort) time.Duration { return 10 * time.Millisecond }
 
-func (*world) SawCase(netip.AddrPort, bool) {}
+func (*world) NoteCasePreserved(netip.AddrPort, bool) {}
 
 func (w *world) Exchange(_ context.Context, server netip.AddrPort, q *upstream.Question) (upstream.Reply, error) {
 	w.mu.Lock()

@@ -81,8 +81,8 @@ func Make(t testing.TB, s *dnstest.Setup) *Subject {
 // stops is a domain below which nobody is asked: a setting "stops DOMAIN".
 type stops []byte
 
-// Stops implements [engine.Blocker].
-func (s stops) Stops(_ netip.Addr, name []byte) bool { return bytes.HasSuffix(name, s) }
+// Blocks implements [engine.Blocker].
+func (s stops) Blocks(_ netip.Addr, name []byte) bool { return bytes.HasSuffix(name, s) }
 
 // remember has all be remembered that other servers are asked for.
 func (sub *Subject) remember() {

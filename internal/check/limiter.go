@@ -14,19 +14,19 @@ const atAddress = 8
 // concurrent use.
 type Limiter struct {
 	mu sync.Mutex
-	at map[netip.Addr]*doors
+	at map[netip.Addr]*slots
 
 	// What servers are is found out once for all targets that have them.
 	servers Facts
 }
 
-type doors struct {
+type slots struct {
 	users int
 	free  chan struct{}
 }
 
-// NewLimiter returns a gate.
-func NewLimiter() *Limiter { return &Limiter{at: map[netip.Addr]*doors{}} }
+// NewLimiter returns a limiter.
+func NewLimiter() *Limiter { return &Limiter{at: map[netip.Addr]*slots{}} }
 
 // Acquire waits for its turn and returns what has to be called at the end.
 func (g *Limiter) Acquire(ctx context.Context, a netip.Addr) (leave func(), err error) {
@@ -36,7 +36,7 @@ func (g *Limiter) Acquire(ctx context.Context, a netip.Addr) (leave func(), err 
 	g.mu.Lock()
 	d := g.at[a]
 	if d == nil {
-		d = &doors{free: make(chan struct{}, atAddress)}
+		d = &slots{free: make(chan struct{}, atAddress)}
 		g.at[a] = d
 	}
 	d.users++
