@@ -109,7 +109,7 @@ type Config struct {
 	late      []lateZone         // where each of these stands
 	tail      *tail              // of the array of the zones; nil: nobody else has it
 	hasAdded  bool               // the last of files has these
-	warnings    Errors             // of files
+	warnings  Errors             // of files
 }
 
 // File returns the name of the configuration file, as it was given; "" for Default.
