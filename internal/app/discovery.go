@@ -157,7 +157,7 @@ func errorCodes(c *config.Config) []int {
 	}
 	if c.Resolver.Validation {
 		codes = append(codes, wire.EDEIndeterminate)
-		for r := dnssec.NoSignature; r <= dnssec.WorkSpent; r++ {
+		for r := dnssec.NoSignature; r <= dnssec.WorkLimit; r++ {
 			codes = append(codes, r.EDE())
 		}
 		if c.Resolver.AggressiveNSEC {

@@ -588,7 +588,7 @@ func runNX(ctx context.Context, r *check.Run) []finding.Finding {
 				denials++
 				w := &dnssec.Work{Signatures: chainWork, Failures: chainWork, Hashes: chainHashes}
 				by := dnssec.Zone{Name: s.zone, Keys: keys}
-				if _, _, why := by.Absent(
+				if _, _, why := by.VerifyNegative(
 					[]byte(q.name),
 					q.t,
 					m.Rcode == wire.NXDomain,

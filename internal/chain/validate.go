@@ -339,7 +339,7 @@ func (r *run) positive(ctx context.Context, reply *exchange.Reply, set *wire.RRs
 	if !good.Wildcard {
 		return nil
 	}
-	_, proof, why := l.Expanded(set.Owner, good.Labels, Sets(&reply.Message, wire.Authority), r.Now, &r.work)
+	_, proof, why := l.VerifyWildcard(set.Owner, good.Labels, Sets(&reply.Message, wire.Authority), r.Now, &r.work)
 	switch {
 	case why != 0:
 		c.Text += "; made from a wildcard, but that the name itself does not exist is not proven: " + why.String()
@@ -423,14 +423,14 @@ func (r *run) negative(ctx context.Context, reply *exchange.Reply, name []byte, 
 // absent judges what a reply says that there is not, in a zone whose keys are trusted.
 func (r *run) absent(reply *exchange.Reply, l *link, name []byte, typ wire.Type) (dnssec.Proof, dnssec.Reason) {
 	sets := Sets(&reply.Message, wire.Authority)
-	_, proof, why := l.Absent(name, typ, reply.Message.Rcode == wire.NXDomain, sets, r.Now, &r.work)
+	_, proof, why := l.VerifyNegative(name, typ, reply.Message.Rcode == wire.NXDomain, sets, r.Now, &r.work)
 	return proof, why
 }
 
 // fail makes the check one that failed for a reason.
 func (c *Check) fail(why dnssec.Reason) {
 	c.EDE, c.Security, c.Reason = why.EDE(), Bogus, why
-	if why == dnssec.WorkSpent {
+	if why == dnssec.WorkLimit {
 		c.Security = Indeterminate
 	}
 }

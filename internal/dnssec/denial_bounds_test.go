@@ -102,7 +102,7 @@ func TestHashesEnd(t *testing.T) {
 		d := denial3(t, nsec3Chain(t, 0, false), 0, n)
 		for hashes := 0; ; hashes++ {
 			_, why := c.prove(d, n, &dnssec.Work{Hashes: hashes})
-			if want := hashes < c.cost; want != (why == dnssec.WorkSpent) || !want && why != 0 {
+			if want := hashes < c.cost; want != (why == dnssec.WorkLimit) || !want && why != 0 {
 				t.Errorf("%s with %d hashes: %v, and it takes %d", c.what, hashes, why, c.cost)
 			}
 			if hashes >= c.cost {

@@ -681,11 +681,11 @@ func TestIterations(t *testing.T) {
 	salted := append([]byte{1, 0, 0, 50, 255}, bytes.Repeat([]byte{1}, 255)...)
 	e.AddNSEC3(append(append([]byte{32}, bytes.Repeat([]byte{'0'}, 32)...), e.Zone...), append(append(salted, 20), make([]byte, 20)...))
 	w := &dnssec.Work{Hashes: 2}
-	if _, why := e.NoData(n, wire.TypeA, w); why != dnssec.WorkSpent || w.Hashes != 2 {
+	if _, why := e.NoData(n, wire.TypeA, w); why != dnssec.WorkLimit || w.Hashes != 2 {
 		t.Errorf("%v with %d hashes left, want an end before the first", why, w.Hashes)
 	}
 	w.Hashes = 3
-	if _, why := e.NoData(n, wire.TypeA, w); why != dnssec.WorkSpent || w.Hashes != 0 {
+	if _, why := e.NoData(n, wire.TypeA, w); why != dnssec.WorkLimit || w.Hashes != 0 {
 		t.Errorf("%v with %d hashes left, want an end after the first", why, w.Hashes)
 	}
 	// The operator may lower and raise the bound, to 500.
@@ -697,7 +697,7 @@ func TestIterations(t *testing.T) {
 	}
 	long := name(t, strings.Repeat("a.", 100)+"example.")
 	w = &dnssec.Work{Hashes: 20}
-	if _, why := denial3(t, nsec3Chain(t, 0, false), 0, name(t, "x.example.")).NXDomain(long, w); why != dnssec.WorkSpent || w.Hashes != 0 {
+	if _, why := denial3(t, nsec3Chain(t, 0, false), 0, name(t, "x.example.")).NXDomain(long, w); why != dnssec.WorkLimit || w.Hashes != 0 {
 		t.Errorf("%v with %d hashes left, want an end after 20", why, w.Hashes)
 	}
 }

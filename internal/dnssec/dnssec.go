@@ -17,7 +17,7 @@ import "port53/internal/wire"
 
 // Work is what may still be spent on one question. It is handed from one call to the
 // next, by one goroutine at a time, and what is used is taken off. Where nothing is
-// left, the reason is WorkSpent.
+// left, the reason is WorkLimit.
 type Work struct {
 	Signatures int // to verify
 	Failures   int // verifications that may fail
@@ -47,7 +47,7 @@ const (
 	NoProof           // the records that would prove it are not there
 	BadProof          // they are, and prove something else
 	TooManyIterations // of NSEC3 (RFC 9276)
-	WorkSpent         // the question costs more than one may
+	WorkLimit         // the question costs more than one may
 )
 
 // EDE returns the Extended DNS Error for the reason (RFC 8914, section 4; RFC 9276,
@@ -74,7 +74,7 @@ func (r Reason) EDE() int {
 		return wire.EDENSECMissing
 	case TooManyIterations:
 		return wire.EDEUnsupportedIterations
-	case WorkSpent:
+	case WorkLimit:
 		return wire.EDEOther
 	}
 	return wire.EDEBogus
@@ -107,5 +107,5 @@ var reasonTexts = [...]string{
 	NoProof:              "the proof is missing",
 	BadProof:             "the proof does not prove it",
 	TooManyIterations:    "NSEC3 has too many iterations",
-	WorkSpent:            "validation would cost too much",
+	WorkLimit:            "validation would cost too much",
 }

@@ -176,8 +176,8 @@ func TestVerifyRefuses(t *testing.T) {
 func TestSpentByAnother(t *testing.T) {
 	k := signer(t, dnssec.ED25519, "example.")
 	s := signed(t, k, set(t), now-100, now+100)
-	if _, why := dnssec.Verify(s, k.Zone, []dnssec.Key{k.Key}, clock, &dnssec.Work{Signatures: 9}); why != dnssec.WorkSpent {
-		t.Errorf("%v, want %v: the set is good", why, dnssec.WorkSpent)
+	if _, why := dnssec.Verify(s, k.Zone, []dnssec.Key{k.Key}, clock, &dnssec.Work{Signatures: 9}); why != dnssec.WorkLimit {
+		t.Errorf("%v, want %v: the set is good", why, dnssec.WorkLimit)
 	}
 }
 
@@ -336,7 +336,7 @@ func TestReasons(t *testing.T) {
 	for why, want := range map[dnssec.Reason]int{
 		dnssec.NoSignature: 10, dnssec.Expired: 7, dnssec.NotYetValid: 8, dnssec.ExpiredBeforeValid: 25, dnssec.NoKey: 9,
 		dnssec.NoZoneKey: 11, dnssec.BadSignature: 6, dnssec.WrongSigner: 6, dnssec.UnsupportedAlgorithm: 1,
-		dnssec.UnsupportedDigest: 2, dnssec.NoProof: 12, dnssec.BadProof: 6, dnssec.TooManyIterations: 27, dnssec.WorkSpent: 0,
+		dnssec.UnsupportedDigest: 2, dnssec.NoProof: 12, dnssec.BadProof: 6, dnssec.TooManyIterations: 27, dnssec.WorkLimit: 0,
 	} {
 		if why.EDE() != want {
 			t.Errorf("%v has code %d, want %d", why, why.EDE(), want)
@@ -399,8 +399,8 @@ func TestKeyTrap(t *testing.T) {
 	// The question's own bound is no finding about the set.
 	for _, w := range []*dnssec.Work{{Signatures: 2, Failures: 9}, {Signatures: 9, Failures: 2}, {Signatures: 9}, {Failures: 9}} {
 		before := *w
-		if _, why := dnssec.Verify(s, k.Zone, keys, clock, w); why != dnssec.WorkSpent {
-			t.Errorf("with %+v: %v, want %v", before, why, dnssec.WorkSpent)
+		if _, why := dnssec.Verify(s, k.Zone, keys, clock, w); why != dnssec.WorkLimit {
+			t.Errorf("with %+v: %v, want %v", before, why, dnssec.WorkLimit)
 		}
 	}
 }

@@ -93,7 +93,7 @@ func (c *chain3) hash(h *[sha1.Size]byte, name []byte, w *Work) Reason {
 	blocks := c.iterations * ((sha1.Size + len(c.salt) + padding + block - 1) / block)
 	cost := 1 + blocks/blocksPerHash
 	if w.Hashes < cost {
-		return WorkSpent
+		return WorkLimit
 	}
 	w.Hashes -= cost
 	HashName(h[:0], name, uint16(c.iterations), c.salt)

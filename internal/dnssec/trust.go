@@ -10,7 +10,7 @@ import (
 
 // The judgement of one step of trust: a trust point, which the zone above gave or an operator
 // configured, proves the keys of a zone (TrustPoint.Keys), and those prove what the zone says
-// of the one below it (Zone.Absent and Proof.Unsigned, or Verify for its DS records).
+// of the one below it (Zone.VerifyNegative and Proof.Unsigned, or Verify for its DS records).
 // Whoever walks from an anchor down takes these steps: the resolver on its way to an
 // answer, and a person's tools, each link said.
 
@@ -152,14 +152,14 @@ type Zone struct {
 	Keys []Key
 }
 
-// Absent judges a reply that says that a name has no records of a type or, with nxdomain,
+// VerifyNegative judges a reply that says that a name has no records of a type or, with nxdomain,
 // that it does not exist. sets are those of its authority section. It returns those that
 // it believed, the SOA record first, their TTLs lowered to what the signatures allow.
 //
 // The SOA record, where there is one, is the zone's and signed; one proof that does not
 // hold spoils all. NoProof means that nothing in the reply is of the zone: the name may
 // lie in another one, which nobody told of.
-func (z *Zone) Absent(name []byte, t wire.Type, nxdomain bool, sets []*wire.RRset, now time.Time, w *Work) ([]*wire.RRset, Proof, Reason) {
+func (z *Zone) VerifyNegative(name []byte, t wire.Type, nxdomain bool, sets []*wire.RRset, now time.Time, w *Work) ([]*wire.RRset, Proof, Reason) {
 	var good []*wire.RRset
 	if at := slices.IndexFunc(sets, func(s *wire.RRset) bool { return s.Type == wire.TypeSOA }); at >= 0 {
 		soa := sets[at]
@@ -190,11 +190,11 @@ func (z *Zone) Absent(name []byte, t wire.Type, nxdomain bool, sets []*wire.RRse
 	return append(good, proofs...), p, 0
 }
 
-// Expanded judges whether a name, whose records were made from a wildcard with so many
+// VerifyWildcard judges whether a name, whose records were made from a wildcard with so many
 // labels above it, may be answered for by it: sets, those of the authority section, have
 // to prove that nothing closer exists (RFC 4035, section 5.3.4). It returns those that it
 // believed.
-func (z *Zone) Expanded(name []byte, labels int, sets []*wire.RRset, now time.Time, w *Work) ([]*wire.RRset, Proof, Reason) {
+func (z *Zone) VerifyWildcard(name []byte, labels int, sets []*wire.RRset, now time.Time, w *Work) ([]*wire.RRset, Proof, Reason) {
 	proofs, why := z.proofs(sets, now, w)
 	if why != 0 {
 		return nil, Proof{}, why

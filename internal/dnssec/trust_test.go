@@ -289,7 +289,7 @@ func TestAbsent(t *testing.T) {
 		r := &reply{T: t, key: k}
 		c.reply(r)
 		z := &dnssec.Zone{Name: k.Zone, Keys: []dnssec.Key{k.Key}}
-		sets, _, why := z.Absent(name(t, "a.example."), wire.TypeA, c.nxdomain, r.sets, clock, work())
+		sets, _, why := z.VerifyNegative(name(t, "a.example."), wire.TypeA, c.nxdomain, r.sets, clock, work())
 		if got := told(sets); why != c.why || !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q %v, want %q %v", c.what, got, why, c.want, c.why)
 		}
@@ -314,7 +314,7 @@ func TestExpanded(t *testing.T) {
 		r := &reply{T: t, key: k}
 		c.reply(r)
 		z := &dnssec.Zone{Name: k.Zone, Keys: []dnssec.Key{k.Key}}
-		sets, p, why := z.Expanded(name(t, "a.example."), 1, r.sets, clock, work())
+		sets, p, why := z.VerifyWildcard(name(t, "a.example."), 1, r.sets, clock, work())
 		if got := told(sets); why != c.why || why == 0 && (!slices.Equal(got, c.want) || !bytes.Equal(p.ClosestEncloser, k.Zone)) {
 			t.Errorf("%s: %q %+v %v, want %q %v", c.what, got, p, why, c.want, c.why)
 		}
@@ -414,7 +414,7 @@ func TestClosestReason(t *testing.T) {
 	s := set(t)
 	bad := ranked[len(ranked)-1].sig
 	s.Sigs = [][]byte{bad, bad}
-	if _, why := dnssec.Verify(s, k.Zone, []dnssec.Key{k.Key}, clock, &dnssec.Work{Signatures: 1, Failures: 9}); why != dnssec.WorkSpent {
+	if _, why := dnssec.Verify(s, k.Zone, []dnssec.Key{k.Key}, clock, &dnssec.Work{Signatures: 1, Failures: 9}); why != dnssec.WorkLimit {
 		t.Errorf("a bad signature, and no work for the next: %v", why)
 	}
 }

@@ -87,7 +87,7 @@ type Verified struct {
 //
 // What it costs is charged to w: at most three verifications, until one is good.
 // Signatures of algorithms and keys that are not there cost nothing (RFC 6840, section
-// 5.12). The reason is that of the signature that came closest. WorkSpent
+// 5.12). The reason is that of the signature that came closest. WorkLimit
 // means that w ended before that: it says nothing of the set, and must not be remembered
 // as if it did, or a question that one zone made dear would harm the next zone that it
 // leads to.
@@ -147,7 +147,7 @@ func Verify(set *wire.RRset, zone []byte, keys []Key, now time.Time, w *Work) (V
 			}, 0
 		}
 		worse(why)
-		if why == WorkSpent || failed >= maxFailed {
+		if why == WorkLimit || failed >= maxFailed {
 			break
 		}
 	}
@@ -209,7 +209,7 @@ func (s *rrsig) verify(set *wire.RRset, keys []Key, cut int, failed *int, w *Wor
 			break
 		}
 		if w.Signatures <= 0 || w.Failures <= 0 {
-			return WorkSpent
+			return WorkLimit
 		}
 		if buf == nil {
 			buf = getBuffer()

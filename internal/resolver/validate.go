@@ -100,7 +100,7 @@ func bogus(reason int) verdict    { return verdict{sec: secBogus, reason: reason
 // nothing of the data.
 func refused(why dnssec.Reason) verdict {
 	v := bogus(why.EDE())
-	if why == dnssec.WorkSpent {
+	if why == dnssec.WorkLimit {
 		v.reason = edePassing
 	}
 	v.why = why
@@ -432,7 +432,7 @@ func (t *task) besideAlias(name []byte) *trust {
 		return nil
 	}
 	by := dnssec.Zone{Name: zone, Keys: tr.keys}
-	good, p, why := by.Absent(name, wire.TypeDS, false, t.beside, t.s.now(), &t.b.work)
+	good, p, why := by.VerifyNegative(name, wire.TypeDS, false, t.beside, t.s.now(), &t.b.work)
 	if why != 0 || !p.Delegation && !p.OptOut {
 		return nil
 	}
@@ -612,7 +612,7 @@ func (t *task) unvalidated() func() {
 // the link.
 func (t *task) expansion(l *link, s *wire.RRset, proof []*wire.RRset, v *verdict, holder []byte) verdict {
 	zone := dnssec.Zone{Name: v.zone, Keys: t.trustOf(v.zone).keys}
-	good, p, why := zone.Expanded(s.Owner, v.labels, proof, t.s.now(), &t.b.work)
+	good, p, why := zone.VerifyWildcard(s.Owner, v.labels, proof, t.s.now(), &t.b.work)
 	if why != 0 {
 		return refused(why)
 	}
@@ -669,11 +669,11 @@ func (t *task) denial(l *link, name []byte, typ wire.Type) verdict {
 		return verdict{sec: tr.sec, reason: tr.reason}
 	}
 	by := dnssec.Zone{Name: zone, Keys: tr.keys}
-	good, proof, why := by.Absent(name, typ, l.kind == foundNXDomain, l.proof, t.s.now(), &t.b.work)
-	if l.kind == foundNXDomain && why != 0 && why != dnssec.WorkSpent {
+	good, proof, why := by.VerifyNegative(name, typ, l.kind == foundNXDomain, l.proof, t.s.now(), &t.b.work)
+	if l.kind == foundNXDomain && why != 0 && why != dnssec.WorkLimit {
 		// Nobody signs the response code. Some say so of names that have others below them, and
 		// what is proven is that (RFC 8020, section 2).
-		if g, p, also := by.Absent(name, typ, false, l.proof, t.s.now(), &t.b.work); also == 0 && !p.Unsigned() {
+		if g, p, also := by.VerifyNegative(name, typ, false, l.proof, t.s.now(), &t.b.work); also == 0 && !p.Unsigned() {
 			l.kind, good, proof, why = foundNoData, g, p, 0
 		}
 	}

@@ -124,7 +124,7 @@ func TestCompactDenial(t *testing.T) {
 	} {
 		m, result := c.ask(t, z, q.name, q.t, flagDO)
 		work := dnssec.Work{Signatures: 10, Failures: 10, Hashes: 10}
-		sets, proof, why := trusted.Absent(wire.Lower(nil, name(t, q.name)), q.t, false, chain.Sets(m, wire.Authority), time.Now(), &work)
+		sets, proof, why := trusted.VerifyNegative(wire.Lower(nil, name(t, q.name)), q.t, false, chain.Sets(m, wire.Authority), time.Now(), &work)
 		if why != 0 || m.Rcode != wire.NoError || proof.NXName != q.nxname || (result.Kind == authority.NXDomain) != q.nxname {
 			t.Errorf("%s %v: %v, rcode %v, kind %v, NXNAME %v", q.name, q.t, why, m.Rcode, result.Kind, proof.NXName)
 			continue
@@ -145,7 +145,7 @@ func TestCompactDenial(t *testing.T) {
 	}
 	m, _ := c.ask(t, z, "x.insecure.example.", wire.TypeA, flagDO)
 	work := dnssec.Work{Signatures: 10, Failures: 10, Hashes: 10}
-	if _, proof, why := trusted.Absent(name(t, "insecure.example."), wire.TypeDS, false, chain.Sets(m, wire.Authority), time.Now(), &work); why != 0 || !proof.Delegation {
+	if _, proof, why := trusted.VerifyNegative(name(t, "insecure.example."), wire.TypeDS, false, chain.Sets(m, wire.Authority), time.Now(), &work); why != 0 || !proof.Delegation {
 		t.Errorf("the delegation: %v, %+v", why, proof)
 	}
 }
@@ -267,7 +267,7 @@ func TestOnlineBudget(t *testing.T) {
 				}
 				if i%1000 == 0 {
 					work := dnssec.Work{Signatures: 10, Failures: 10, Hashes: 10}
-					if _, _, why := trusted.Absent(name(t, fmt.Sprintf("n%d-%d.ns.example.", g, i)), wire.TypeA, false, chain.Sets(m, wire.Authority), time.Now(), &work); why != 0 {
+					if _, _, why := trusted.VerifyNegative(name(t, fmt.Sprintf("n%d-%d.ns.example.", g, i)), wire.TypeA, false, chain.Sets(m, wire.Authority), time.Now(), &work); why != 0 {
 						t.Error(why)
 					}
 				}

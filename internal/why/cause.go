@@ -101,7 +101,7 @@ func OfReason(r dnssec.Reason) Cause {
 		return ProofWrong
 	case dnssec.TooManyIterations:
 		return Iterations
-	case dnssec.WorkSpent:
+	case dnssec.WorkLimit:
 		return LimitValidation
 	}
 	return Unknown
