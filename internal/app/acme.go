@@ -208,7 +208,7 @@ func (a *App) changeRecord(p *acme.Proof, add bool) error {
 	var errs []error
 	for _, n := range list {
 		z := &c.Zones[n]
-		_, err := a.manager.Edit(store.Key(z.Name, z.Home()), "encrypted.acme", proofPlan(owner, data, add))
+		_, err := a.manager.Edit(store.Key(z.Name, z.Qualifier()), "encrypted.acme", proofPlan(owner, data, add))
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

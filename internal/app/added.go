@@ -255,7 +255,7 @@ func (a *App) RemoveZone(name, view string, purge bool) (any, error) {
 		return nil, fmt.Errorf("zone %s: %w", name, err)
 	}
 	result := zoneChange{Zone: name, Place: now.ZonePlace(i)}
-	apex = store.Key(apex, now.Zones[i].Home())
+	apex = store.Key(apex, now.Zones[i].Qualifier())
 	if purge {
 		result.From = "including its stored data"
 		if err := a.state.Remove(apex); err != nil {

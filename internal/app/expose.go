@@ -82,7 +82,7 @@ func Terms(c *config.Config) ([]Term, error) {
 		{May: "scrape", Who: whoScrapes(c)},
 	}
 	for i := range list {
-		if at, said := c.Expose.Says(list[i].May); said {
+		if at, said := c.Expose.PlaceOf(list[i].May); said {
 			list[i].From = at.String()
 		}
 	}
@@ -266,7 +266,7 @@ func whoControls(c *config.Config) string {
 	}
 	if c.API.Listen.IsValid() {
 		from := "anyone who can reach it"
-		if _, said := c.Expose.Says("control"); said {
+		if _, said := c.Expose.PlaceOf("control"); said {
 			from = inWords(c.Expose.Control)
 		} else if c.API.Listen.Addr().IsLoopback() {
 			from = "this machine"
@@ -281,7 +281,7 @@ func whoScrapes(c *config.Config) string {
 		return "nobody"
 	}
 	from := "anyone who can reach it"
-	if _, said := c.Expose.Says("scrape"); said {
+	if _, said := c.Expose.PlaceOf("scrape"); said {
 		from = inWords(c.Expose.Scrape)
 	} else if c.Metrics.Listen.Addr().IsLoopback() {
 		from = "this machine"
@@ -326,7 +326,7 @@ func (a *App) guarded(l net.Listener, key string) net.Listener {
 		if g == nil {
 			return nil, true // nobody before there is a contract
 		}
-		_, said := g.config.Expose.Says(key)
+		_, said := g.config.Expose.PlaceOf(key)
 		if key == "control" {
 			return g.config.Expose.Control, said
 		}

@@ -117,7 +117,7 @@ func instances(c *config.Config, addrs []netip.Addr, four bool) (list []instance
 	e := &c.Encrypted
 	for _, o := range offers(c) {
 		listen := map[server.Transport][]netip.AddrPort{server.DoT: e.DoT, server.DoH: e.DoH.Listen, server.DoQ: e.DoQ}[o.over]
-		listen = c.Direct(listen)
+		listen = c.WithoutProxies(listen)
 		if len(listen) == 0 {
 			continue
 		}
@@ -198,7 +198,7 @@ func appleProfile(c *config.Config, given []netip.Addr) ([]byte, error) {
 	e := &c.Encrypted
 	name := strings.TrimSuffix(e.Names()[0], ".")
 	settings := [][2]string{}
-	https, tls := c.Direct(e.DoH.Listen), c.Direct(e.DoT)
+	https, tls := c.WithoutProxies(e.DoH.Listen), c.WithoutProxies(e.DoT)
 	var addrs []netip.Addr
 	switch {
 	case len(https) > 0:

@@ -70,10 +70,10 @@ func newZoneSigner(c *config.Config, z *config.Zone, room signingRoom) *zoneSign
 		policy.Lifecycle.CDS = signer.CDSAlways
 	}
 	return &zoneSigner{
-		signer.Stage{Zone: apex, Dir: KeysOf(c, apex, z.Home()), From: z.DNSSEC.KeysFrom, Policy: policy, Online: room.online},
-		store.Key(apex, z.Home()),
+		signer.Stage{Zone: apex, Dir: KeysOf(c, apex, z.Qualifier()), From: z.DNSSEC.KeysFrom, Policy: policy, Online: room.online},
+		store.Key(apex, z.Qualifier()),
 		watched(c, z, p),
-		z.Home(),
+		z.Qualifier(),
 		p.Publish.Signal,
 		room.signals,
 		false,
@@ -86,7 +86,7 @@ func signed(c *config.Config, z *config.Zone) bool {
 	if z.DNSSEC.Signs() || z.Catalog == "consume" || z.Catalog == "produce" {
 		return z.DNSSEC.Signs()
 	}
-	dir := KeysOf(c, wire.Lower(nil, z.Name), z.Home())
+	dir := KeysOf(c, wire.Lower(nil, z.Name), z.Qualifier())
 	if _, err := os.Stat(dir); err != nil {
 		return false
 	}
@@ -113,9 +113,9 @@ func KeysOf(c *config.Config, apex []byte, of string) string {
 	for i := range c.Zones {
 		switch z := &c.Zones[i]; {
 		case !z.DNSSEC.Signs() || !wire.EqualFold(z.Name, apex):
-		case z.Home() == of:
+		case z.Qualifier() == of:
 			return plain
-		case z.Home() == "" || !there(own(z.Home())):
+		case z.Qualifier() == "" || !there(own(z.Qualifier())):
 			return own(of) // the other has them
 		}
 	}

@@ -97,7 +97,7 @@ func TestSignedZone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := st.(app.Status).Zones[0].Signing; s == nil || len(s.Keys) != 1 || s.Plain != 1 || s.Expires.Before(now.Add(4*24*time.Hour)) || s.Next.Before(now) || s.LastError != "" {
+	if s := st.(app.Status).Zones[0].Signing; s == nil || len(s.Keys) != 1 || s.UnsignedSerial != 1 || s.Expires.Before(now.Add(4*24*time.Hour)) || s.Next.Before(now) || s.LastError != "" {
 		t.Errorf("status %+v", s)
 	}
 

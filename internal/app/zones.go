@@ -109,7 +109,7 @@ func (o *sourcer) source(i int) zones.Source {
 		AllowNotify:   z.AllowNotify,
 		Forward:       z.Forward,
 		Produces:      z.Catalog == "produce",
-		Qualifier:     z.Home(),
+		Qualifier:     z.Qualifier(),
 	}
 	if o.views != nil {
 		s.Views = o.views[i]

@@ -277,7 +277,7 @@ func (c *checkTargets) own(ctx context.Context, s *streams, o *check.Options) ([
 	} else {
 		listen = status.Listen
 	}
-	for _, a := range conf.Direct(listen) {
+	for _, a := range conf.WithoutProxies(listen) {
 		text := a.String()
 		if a.Addr().IsUnspecified() {
 			loopback := netip.IPv6Loopback()

@@ -523,7 +523,7 @@ func (s *streams) printTrouble(z *zones.Status) {
 		"%s: signed here by %s, of serial %d; signatures expire from %s on, next signing %s\n",
 		z.Name,
 		strings.Join(d.Keys, ", "),
-		d.Plain,
+		d.UnsignedSerial,
 		d.Expires.UTC().Format(time.RFC3339),
 		d.Next.UTC().Format(time.RFC3339),
 	)

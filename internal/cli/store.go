@@ -111,7 +111,7 @@ func judgeState(name, path string) (verdict store.Verdict, text string, known bo
 	case name == anchorsName:
 		if err := resolver.CheckRollover(path); err != nil {
 			if strings.HasPrefix(line, "port53 anchors ") && line != "port53 anchors 1" {
-				return store.Foreign, err.Error(), true
+				return store.UnknownFormat, err.Error(), true
 			}
 			return store.Damaged, err.Error(), true
 		}
@@ -129,7 +129,7 @@ func judgeState(name, path string) (verdict store.Verdict, text string, known bo
 		strings.HasPrefix(name, app.GrantsFile+"."),
 		strings.HasPrefix(name, anchorsName+"."),
 		strings.HasPrefix(name, resolver.ClockFile+"."):
-		return store.Left, "it was being written, and is not used", true
+		return store.Leftover, "it was being written, and is not used", true
 	case err == nil && strings.HasPrefix(line, "port53 ") && kind == "cache":
 		return store.Intact, "a dump of the cache", true
 	case name == app.KeysDir:
@@ -171,7 +171,7 @@ func judgeGrants(path, line string) (verdict store.Verdict, text string, known b
 	case err == nil:
 		return store.Intact, fmt.Sprintf("%d keys and %d tokens of port53 grant add", len(g.Keys), len(g.Tokens)), true
 	case strings.HasPrefix(line, "port53 grants ") && line != config.GrantsLine:
-		return store.Foreign, err.Error(), true
+		return store.UnknownFormat, err.Error(), true
 	}
 	return store.Damaged, err.Error() + ": the server does not start with it", true
 }
@@ -187,7 +187,7 @@ func judgeAdded(path, line string) (verdict store.Verdict, text string, known bo
 	case err == nil:
 		return store.Intact, fmt.Sprintf("%d zones that port53 zone add has added", n), true
 	case strings.HasPrefix(line, "port53 added ") && line != config.AddedLine:
-		return store.Foreign, fmt.Sprintf("its first line is %q, and this version reads %q", line, config.AddedLine), true
+		return store.UnknownFormat, fmt.Sprintf("its first line is %q, and this version reads %q", line, config.AddedLine), true
 	}
 	return store.Damaged, err.Error() + ": the server does not start with it", true
 }

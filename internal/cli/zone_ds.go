@@ -187,7 +187,7 @@ func signedBy(file, view string, apex []byte) (string, error) {
 		found = i
 	}
 	if found >= 0 {
-		return app.KeysOf(c, apex, c.Zones[found].Home()), nil
+		return app.KeysOf(c, apex, c.Zones[found].Qualifier()), nil
 	}
 	return "", failure(exitFindings, "write dnssec: {sign: true} at the zone", "%s has no zone %s that is signed", file, nameText(apex))
 }

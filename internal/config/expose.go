@@ -41,8 +41,8 @@ type Place struct {
 // String returns the place as errors have it.
 func (p Place) String() string { return fmt.Sprintf("%s:%d:%d", printable(p.File), p.Line, p.Col) }
 
-// Says reports whether the contract has something of a key, such as ask, and where.
-func (e *Expose) Says(key string) (Place, bool) {
+// PlaceOf reports whether the contract has something of a key, such as ask, and where.
+func (e *Expose) PlaceOf(key string) (Place, bool) {
 	p, ok := e.said[key]
 	return p, ok
 }

@@ -12,8 +12,8 @@ type Proxies struct {
 	From   []netip.Prefix   `yaml:"from" lone:"true" required:"true"`
 }
 
-// Direct returns those of the addresses that clients ask themselves, and not proxies for them.
-func (c *Config) Direct(addrs []netip.AddrPort) (direct []netip.AddrPort) {
+// WithoutProxies returns those of the addresses that clients ask themselves, and not proxies for them.
+func (c *Config) WithoutProxies(addrs []netip.AddrPort) (direct []netip.AddrPort) {
 	for _, a := range addrs {
 		if !slices.ContainsFunc(c.Proxies, func(p Proxies) bool { return slices.Contains(p.Listen, a) }) {
 			direct = append(direct, a)

@@ -153,9 +153,9 @@ func (c *Config) ZoneViews() [][]string {
 	return all
 }
 
-// Home returns the view that the zone goes by among others of its name, in state_dir too: the first
+// Qualifier returns the view that the zone goes by among others of its name, in state_dir too: the first
 // that it names. Empty: it names none.
-func (z *ZoneSettings) Home() string {
+func (z *ZoneSettings) Qualifier() string {
 	if len(z.Views) == 0 {
 		return ""
 	}

@@ -627,7 +627,7 @@ type bundled struct {
 func readBundle(content []byte) *bundled {
 	c := &bundled{}
 	if !bytes.HasPrefix(content, []byte(bundleLine)) || len(content) < bundleHead {
-		c.foreign = verdictOf(content, "bundle") == Foreign && !bytes.HasPrefix(content, []byte(bundleLine))
+		c.foreign = verdictOf(content, "bundle") == UnknownFormat && !bytes.HasPrefix(content, []byte(bundleLine))
 		c.damage = fmt.Sprintf("its %d bytes do not begin with %q", len(content), bundleLine)
 		return c
 	}
@@ -684,7 +684,7 @@ func examineBundle(dir, name string) FileStatus {
 	e.Text = fmt.Sprintf("versions of %d secondary zones", len(b.entries))
 	switch {
 	case c.foreign:
-		e.Verdict, e.Text = Foreign, c.damage+": the file is left alone, and the zones are transferred again"
+		e.Verdict, e.Text = UnknownFormat, c.damage+": the file is left alone, and the zones are transferred again"
 	case c.damage != "":
 		e.Verdict, e.Text = Damaged, fmt.Sprintf(
 			"%s; %s can be read: the next start sets the file aside and transfers the rest again",

@@ -22,12 +22,12 @@ type Verdict string
 
 // The verdicts.
 const (
-	Intact  Verdict = "ok"
-	Torn    Verdict = "torn"    // its end is of what was never acknowledged: the next start cuts it off
-	Damaged Verdict = "damaged" // it is not what was written, and refused
-	Foreign Verdict = "foreign" // it is in a format that this version does not know, and refused
-	Left    Verdict = "left"    // it is left over, and not used
-	Unknown Verdict = "unknown" // it is nothing of port53's
+	Intact        Verdict = "ok"
+	Torn          Verdict = "torn"    // its end is of what was never acknowledged: the next start cuts it off
+	Damaged       Verdict = "damaged" // it is not what was written, and refused
+	UnknownFormat Verdict = "foreign" // it is in a format that this version does not know, and refused
+	Leftover      Verdict = "left"    // it is left over, and not used
+	Unknown       Verdict = "unknown" // it is nothing of port53's
 )
 
 // A FileStatus is one file of a state directory.
@@ -41,7 +41,7 @@ type FileStatus struct {
 }
 
 // Bad reports whether a start refuses the file.
-func (e *FileStatus) Bad() bool { return e.Verdict == Damaged || e.Verdict == Foreign }
+func (e *FileStatus) Bad() bool { return e.Verdict == Damaged || e.Verdict == UnknownFormat }
 
 // A DirStatus is a state directory as it is.
 type DirStatus struct {
@@ -116,14 +116,14 @@ func (x *DirStatus) zones(dir, above string) error {
 		case strings.HasSuffix(e.Name(), goneSuffix):
 			x.Files = append(
 				x.Files,
-				FileStatus{Path: name, Verdict: Left, Text: "of a zone that was being removed: the next start removes it"},
+				FileStatus{Path: name, Verdict: Leftover, Text: "of a zone that was being removed: the next start removes it"},
 			)
 		case e.Name() == bundleName && e.Type().IsRegular():
 			x.Files = append(x.Files, examineBundle(dir, name))
 		case strings.HasPrefix(e.Name(), bundleName+asideSuffix) && e.Type().IsRegular():
-			x.Files = append(x.Files, FileStatus{Path: name, Verdict: Left, Text: "it was set aside because it could not be used"})
+			x.Files = append(x.Files, FileStatus{Path: name, Verdict: Leftover, Text: "it was set aside because it could not be used"})
 		case (e.Name() == bundleName+newSuffix || e.Name() == bundleName+oldSuffix) && e.Type().IsRegular():
-			x.Files = append(x.Files, FileStatus{Path: name, Verdict: Left, Text: "an incomplete write: the next start removes it"})
+			x.Files = append(x.Files, FileStatus{Path: name, Verdict: Leftover, Text: "an incomplete write: the next start removes it"})
 		case !e.IsDir():
 			x.Files = append(x.Files, FileStatus{Path: name, Verdict: Unknown, Text: "it is not a zone's directory"})
 		default:
@@ -182,9 +182,9 @@ func examineZone(dir, above, name string) (list []FileStatus, err error) {
 		case n == frozenName:
 			one.Text = "updates of the zone are refused for now"
 		case strings.Contains(n, asideSuffix):
-			one.Verdict, one.Text = Left, "it was set aside because it could not be used"
+			one.Verdict, one.Text = Leftover, "it was set aside because it could not be used"
 		case strings.HasSuffix(n, newSuffix), strings.HasSuffix(n, oldSuffix):
-			one.Verdict, one.Text = Left, "an incomplete write: the next start that serves the zone removes it"
+			one.Verdict, one.Text = Leftover, "an incomplete write: the next start that serves the zone removes it"
 		default:
 			one.Verdict, one.Text = Unknown, "it is not a file of port53's state"
 		}
@@ -217,7 +217,7 @@ func verdictOf(content []byte, kind string) Verdict {
 		[]byte("port53 "+kind+" "),
 	); ok && whole && len(version) > 0 &&
 		len(bytes.Trim(version, "0123456789")) == 0 {
-		return Foreign
+		return UnknownFormat
 	}
 	return Damaged
 }
@@ -275,7 +275,7 @@ func (z *files) examineJournal(v *zone.Zone, whole []byte) FileStatus {
 		return FileStatus{Verdict: Damaged, Text: "the zone version it applies to is missing or cannot be used; " + j.serials()}
 	case j.life != z.life && !j.old:
 		return FileStatus{
-			Verdict: Left,
+			Verdict: Leftover,
 			Text: fmt.Sprintf(
 				"it belongs to a version that serial %d has replaced: the next start sets it aside; %s",
 				v.Serial(),

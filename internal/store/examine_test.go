@@ -76,17 +76,17 @@ func TestExamine(t *testing.T) {
 		"a torn journal":            {"journal", func(b []byte) []byte { return b[:len(b)-10] }, store.Torn, "changes from serial 1 to 3; its last ", false},
 		"a damaged middle":          {"journal", func(b []byte) []byte { return spoil(b, len(b)/2) }, store.Damaged, "what follows led to serial 4 at least", true},
 		"a damaged end":             {"journal", func(b []byte) []byte { return spoil(b, len(b)-3) }, store.Damaged, "changes from serial 1 to 3 can be read", true},
-		"a newer journal":           {"journal", func(b []byte) []byte { return append([]byte("port53 journal 9\n"), b[17:]...) }, store.Foreign, "format", true},
+		"a newer journal":           {"journal", func(b []byte) []byte { return append([]byte("port53 journal 9\n"), b[17:]...) }, store.UnknownFormat, "format", true},
 		"no journal":                {"journal", func([]byte) []byte { return []byte("something else, which is long enough to be one") }, store.Damaged, "do not begin", true},
-		"a newer version":           {"zone", func(b []byte) []byte { return append([]byte("port53 zone 9\n"), b[14:]...) }, store.Foreign, "port53 zone 9", true},
+		"a newer version":           {"zone", func(b []byte) []byte { return append([]byte("port53 zone 9\n"), b[14:]...) }, store.UnknownFormat, "port53 zone 9", true},
 		"a damaged version":         {"zone", func(b []byte) []byte { return spoil(b, len(b)-1) }, store.Damaged, "checksum", true},
 		"a version that is gone":    {"zone", nil, "", "", true},
-		"a newer history":           {"history", func(b []byte) []byte { return append([]byte("port53 history 3\n"), b[17:]...) }, store.Foreign, "not used", false},
+		"a newer history":           {"history", func(b []byte) []byte { return append([]byte("port53 history 3\n"), b[17:]...) }, store.UnknownFormat, "not used", false},
 		"a damaged history":         {"history", func(b []byte) []byte { return spoil(b, len(b)-1) }, store.Damaged, "not used", false},
 		"when it was checked":       {"checked", func([]byte) []byte { return []byte("port53 checked 1\nyesterday\n") }, store.Damaged, "cannot be read", false},
 		"checked, as it was before": {"checked", func([]byte) []byte { return []byte("1700000000 60\n") }, store.Intact, "when the zone was checked", false},
-		"unfinished":                {"zone.new", func([]byte) []byte { return []byte("x") }, store.Left, "next start that serves the zone removes it", false},
-		"put aside":                 {"journal.aside1", func([]byte) []byte { return []byte("x") }, store.Left, "set aside", false},
+		"unfinished":                {"zone.new", func([]byte) []byte { return []byte("x") }, store.Leftover, "next start that serves the zone removes it", false},
+		"put aside":                 {"journal.aside1", func([]byte) []byte { return []byte("x") }, store.Leftover, "set aside", false},
 		"of nobody":                 {"notes.txt", func([]byte) []byte { return []byte("x") }, store.Unknown, "not a file of port53's", false},
 	} {
 		dir, apex := fillState(t)
@@ -155,7 +155,7 @@ func TestExamineAround(t *testing.T) {
 		for _, f := range x.Files {
 			found[f.Path] = f.Verdict
 		}
-		if found["strange"] != store.Unknown || found["zones/file"] != store.Unknown || found["zones/b.test=gone"] != store.Left || len(found) != 8 {
+		if found["strange"] != store.Unknown || found["zones/file"] != store.Unknown || found["zones/b.test=gone"] != store.Leftover || len(found) != 8 {
 			t.Errorf("%v", found)
 		}
 		_ = lock.Close()

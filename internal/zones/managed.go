@@ -234,20 +234,20 @@ func (p *past) since(serial uint32) []*zone.Delta {
 //
 // In one piece: it is the form of the JSON.
 type Status struct {
-	Name     string    `json:"zone"`
-	View     string    `json:"view,omitempty"`  // that tells it from others of its name
-	Views    []string  `json:"views,omitempty"` // that see it, where there are views
-	File     string    `json:"file"`
-	Serving  bool      `json:"serving"`
-	Failed   bool      `json:"failed"` // the last attempt to load it
-	Serial   uint32    `json:"serial"`
-	Names    int       `json:"names"`
-	Records  int       `json:"records"`
-	Octets   int       `json:"octets"` // in memory
-	Signed   bool      `json:"signed"`
-	Loaded   time.Time `json:"loaded,omitzero"`
-	Tried    time.Time `json:"tried,omitzero"`
-	Problems []Problem `json:"problems,omitempty"`
+	Name        string    `json:"zone"`
+	View        string    `json:"view,omitempty"`  // that tells it from others of its name
+	Views       []string  `json:"views,omitempty"` // that see it, where there are views
+	File        string    `json:"file"`
+	Serving     bool      `json:"serving"`
+	Failed      bool      `json:"failed"` // the last attempt to load it
+	Serial      uint32    `json:"serial"`
+	Names       int       `json:"names"`
+	Records     int       `json:"records"`
+	Octets      int       `json:"octets"` // in memory
+	Signed      bool      `json:"signed"`
+	Loaded      time.Time `json:"loaded,omitzero"`
+	LastAttempt time.Time `json:"tried,omitzero"`
+	Problems    []Problem `json:"problems,omitempty"`
 
 	Role        string           `json:"role"` // primary or secondary
 	Primaries   []netip.AddrPort `json:"primaries,omitempty"`
@@ -300,7 +300,7 @@ func (z *managed) describe() Status {
 		File:        z.source.File,
 		Failed:      z.failed,
 		Loaded:      z.loaded,
-		Tried:       z.tried,
+		LastAttempt: z.tried,
 		Problems:    z.problems,
 		Role:        "primary",
 		Place:       z.source.Place,

@@ -285,11 +285,11 @@ func (z *managed) otherwise(s *Source) bool {
 
 // A SignStatus is what is known of the signatures of a zone that is signed here.
 type SignStatus struct {
-	Plain     uint32    `json:"unsigned_serial"`
-	Keys      []string  `json:"keys"`
-	Expires   time.Time `json:"first_signature_expires,omitzero"`
-	Next      time.Time `json:"next_signing,omitzero"`
-	LastError string    `json:"last_error,omitempty"`
+	UnsignedSerial uint32    `json:"unsigned_serial"`
+	Keys           []string  `json:"keys"`
+	Expires        time.Time `json:"first_signature_expires,omitzero"`
+	Next           time.Time `json:"next_signing,omitzero"`
+	LastError      string    `json:"last_error,omitempty"`
 }
 
 // signStatus returns what is known of the signatures, or nil. z.mu is held.
@@ -299,7 +299,7 @@ func (z *managed) signStatus() *SignStatus {
 	}
 	s := &SignStatus{Keys: z.made.Keys, Expires: z.made.Expires, Next: z.made.Resign, LastError: z.refused}
 	if z.zone != nil {
-		s.Plain = z.zone.Serial()
+		s.UnsignedSerial = z.zone.Serial()
 	}
 	return s
 }

@@ -76,7 +76,7 @@ func TestSignedAgain(t *testing.T) {
 			serial("loaded", 101)
 			w.settle(time.Hour)
 			serial("an hour later", 102)
-			if s := w.manager.Status()[0]; s.Signing == nil || s.Signing.Plain != 1 || s.Serial != 102 || len(s.Signing.Keys) != 1 {
+			if s := w.manager.Status()[0]; s.Signing == nil || s.Signing.UnsignedSerial != 1 || s.Serial != 102 || len(s.Signing.Keys) != 1 {
 				t.Errorf("%s: status %+v", what, s.Signing)
 			}
 			sign.fail.Store(true)
