@@ -193,7 +193,7 @@ func (a *App) TestFilter(name, typ, client string) (any, error) {
 	judged := a.judge(view, wire.Lower(nil, n), t, addr)
 	v := judged.Verdict
 	r.Action = v.Action.String()
-	if z := &judged.Zones; z.Zone != nil || z.Logged != nil {
+	if z := &judged.RPZ; z.Zone != nil || z.Logged != nil {
 		r.testedRPZ(z)
 		return r, nil
 	}
@@ -219,7 +219,7 @@ func (r *FilterTestResult) testedRPZ(v *rpz.Verdict) {
 }
 
 // judge judges a question, and the answer that the cache has to it.
-func (a *App) judge(view *engine.View, name []byte, t wire.Type, client netip.Addr) engine.Judged {
+func (a *App) judge(view *engine.View, name []byte, t wire.Type, client netip.Addr) engine.PolicyResult {
 	var answer *cache.Answer
 	room := make([]byte, wire.MaxMessage)
 	if r := view.Recursion; r != nil && r.Cache != nil {
@@ -227,7 +227,7 @@ func (a *App) judge(view *engine.View, name []byte, t wire.Type, client netip.Ad
 			answer = &cache.Answer{Body: room[:hit.N], Counts: hit.Counts}
 		}
 	}
-	return a.engine.Judge(view, name, t, client, answer)
+	return a.engine.TestPolicy(view, name, t, client, answer)
 }
 
 // ruleAt returns a line of a list.

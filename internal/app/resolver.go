@@ -300,7 +300,7 @@ func (a *App) Explain(name, typ, view string, do, cd bool) (any, error) {
 		return Explained{Events: []resolver.Event{e}, Answer: source.Reply, View: as.Name}, nil
 	}
 	answer, text, trace := a.recursion.resolver.ExplainBy(as.Recursion.Config, n, t, do, cd)
-	if j := a.engine.Judge(as, wire.Lower(nil, n), t, netip.IPv6Loopback(), answer); j.Text != "" {
+	if j := a.engine.TestPolicy(as, wire.Lower(nil, n), t, netip.IPv6Loopback(), answer); j.Text != "" {
 		trace.Events = append(trace.Events, resolver.Event{Kind: string(engine.FromFilter), Text: j.Text})
 	}
 	flags := wire.FlagQR | wire.FlagRD | wire.FlagRA | answer.Flags | uint16(answer.Rcode)

@@ -40,7 +40,7 @@ func (w *worker) judge(r *Recursion, hit *cache.Hit, answered bool) bool {
 	if answered {
 		q.Reply, q.Body, q.Answers = w.builder.Bytes(), wire.HeaderLen+query.QuestionLen(), w.builder.Count(wire.Answer)
 	}
-	if !set.Touched(q, &w.by) {
+	if !set.MatchesAny(q, &w.by) {
 		if answered && hit != nil {
 			r.Cache.Mark(w.cacheKey(), hit, set.Mark)
 		}
@@ -232,16 +232,16 @@ func (w *worker) renamed(to *alias, a *cache.Answer) int {
 	return w.deliver(policy.Positive, uint64(w.view.Zones.Seed().Hash(w.query.Name.Name())))
 }
 
-// A Judged is what a policy does with a question.
-type Judged struct {
+// A PolicyResult is what a policy does with a question.
+type PolicyResult struct {
 	Verdict filter.Verdict // of the lists
-	Zones   rpz.Verdict    // of policy zones, if no list blocks it
+	RPZ     rpz.Verdict    // of policy zones, if no list blocks it
 	Text    string         // which rule it was; empty: none
 }
 
-// Judge tells what the policy of a view does with a question of a client and, if there is one, with
+// TestPolicy tells what the policy of a view does with a question of a client and, if there is one, with
 // the answer to it: the records behind the question of a message. Nothing is counted.
-func (e *Engine) Judge(view *View, name []byte, typ wire.Type, client netip.Addr, answer *cache.Answer) Judged {
+func (e *Engine) TestPolicy(view *View, name []byte, typ wire.Type, client netip.Addr, answer *cache.Answer) PolicyResult {
 	g := e.now.Load()
 	if j, ok := g.judgeLists(view, name, typ, client, answer); ok || view.RPZ == nil {
 		return j
@@ -250,9 +250,9 @@ func (e *Engine) Judge(view *View, name []byte, typ wire.Type, client netip.Addr
 }
 
 // judgeLists is Judge for lists. It reports whether what they say is done.
-func (g *Generation) judgeLists(view *View, name []byte, typ wire.Type, client netip.Addr, answer *cache.Answer) (Judged, bool) {
+func (g *Generation) judgeLists(view *View, name []byte, typ wire.Type, client netip.Addr, answer *cache.Answer) (PolicyResult, bool) {
 	if g.Filter == nil || view.Policy == nil {
-		return Judged{}, false
+		return PolicyResult{}, false
 	}
 	var split wire.SplitName
 	split.Set(name)
@@ -270,7 +270,7 @@ func (g *Generation) judgeLists(view *View, name []byte, typ wire.Type, client n
 	}
 	by := new(filter.Searcher)
 	v := g.Filter.Judge(view.Policy, &q, by)
-	j := Judged{Verdict: v}
+	j := PolicyResult{Verdict: v}
 	if v.Action != filter.Pass || v.Logged {
 		j.Text = g.Filter.Describe(&v)
 	}

@@ -238,13 +238,13 @@ func (learner) Late() {}
 func (learner) Drop() {}
 
 // judgeZones is Judge for policy zones.
-func (v *View) judgeZones(name []byte, typ wire.Type, client netip.Addr, answer *cache.Answer) Judged {
+func (v *View) judgeZones(name []byte, typ wire.Type, client netip.Addr, answer *cache.Answer) PolicyResult {
 	var split wire.SplitName
 	split.Set(name)
 	q := v.questionRPZ(&split, typ, client, answer)
 	q.Final = true
 	verdict := new(rpz.Searcher).Judge(v.RPZ, &q)
-	return Judged{Zones: verdict, Text: verdict.Describe()}
+	return PolicyResult{RPZ: verdict, Text: verdict.Describe()}
 }
 
 // questionRPZ returns what policy zones judge: a question over UDP and, if there is one, the answer to it.

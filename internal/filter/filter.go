@@ -8,7 +8,7 @@
 // found label by label from the right, by hashes that go on from one another, and compared octet by
 // octet: no name is taken for another.
 //
-// A [Policy] says which lists count for whom and when, and what is answered. [Set.Touched] tells
+// A [Policy] says which lists count for whom and when, and what is answered. [Set.MatchesAny] tells
 // whether any rule of any list is about a question and its answer: for nearly all there is none,
 // which holds for all clients and can be remembered. [Set.Judge] says what a policy does otherwise.
 //

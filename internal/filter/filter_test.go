@@ -82,7 +82,7 @@ func verdict(t testing.TB, set *filter.Set, p *filter.Policy, name string, typ w
 	q := filter.Question{Name: splitOf(t, name), Type: typ, Client: client}
 	var by filter.Searcher
 	v := set.Judge(p, &q, &by)
-	if v.Action != filter.Pass && !set.Touched(&q, &by) {
+	if v.Action != filter.Pass && !set.MatchesAny(&q, &by) {
 		t.Errorf("%s: %v, and no rule is said to be about it", name, v.Action)
 	}
 	return v
@@ -467,7 +467,7 @@ func TestAnswers(t *testing.T) {
 		if got := fmt.Sprintf("%v %v %d", v.Action, v.Cause, v.Line); got != c.want {
 			t.Errorf("%s %q: %s, want %s", c.name, c.records, got, c.want)
 		}
-		if touched := set.Touched(&q, &by); !touched && v.Action != filter.Pass {
+		if touched := set.MatchesAny(&q, &by); !touched && v.Action != filter.Pass {
 			t.Errorf("%s %q is not touched", c.name, c.records)
 		}
 		for cut := body; cut < len(msg); cut++ { // and what is cut off harms nobody
@@ -634,7 +634,7 @@ func TestMemory(t *testing.T) {
 		t.Error("the rule is not found")
 	}
 	if allocs := testing.AllocsPerRun(100, func() {
-		set.Touched(&q, &by)
+		set.MatchesAny(&q, &by)
 		set.Judge(p, &q, &by)
 		set.Judge(p, &hit, &by)
 	}); allocs != 0 {
@@ -733,7 +733,7 @@ func BenchmarkLookup(b *testing.B) {
 				q.Name = &names[i&4095]
 				i++
 				if kind == "absent" {
-					set.Touched(&q, &by)
+					set.MatchesAny(&q, &by)
 				} else {
 					set.Judge(p, &q, &by)
 				}

@@ -24,9 +24,9 @@ func (s *Set) List(number uint8) string {
 	return ""
 }
 
-// Touched reports whether any rule of any list is about a question or, where there is one, its
+// MatchesAny reports whether any rule of any list is about a question or, where there is one, its
 // answer, whoever asks and whatever the time is. It allocates nothing.
-func (s *Set) Touched(q *Question, by *Searcher) bool {
+func (s *Set) MatchesAny(q *Question, by *Searcher) bool {
 	by.p, by.q = nil, q
 	return by.each(s.Table)
 }
