@@ -207,7 +207,7 @@ func ownTestFilter(c *call) error {
 // signing returns the zone of the path, if the caller may see its keys.
 func (c *call) signing() (zones.Snapshot, error) {
 	v, err := c.find(c.params[0])
-	if err == nil && !c.holder.MaySome(grant.Sign, v.Apex, c.now) {
+	if err == nil && !c.holder.MayAny(grant.Sign, v.Apex, c.now) {
 		err = forbidden("the token may not see keys of zone " + wire.NameText(v.Apex))
 	}
 	return v, err
@@ -231,7 +231,7 @@ func ownRoll(c *call) error {
 	if err != nil {
 		return err
 	}
-	if !c.holder.MaySome(grant.Sign, v.Apex, c.now) {
+	if !c.holder.MayAny(grant.Sign, v.Apex, c.now) {
 		return forbidden("the token may not roll keys of zone " + wire.NameText(v.Apex))
 	}
 	tag, err := strconv.ParseUint(c.params[1], 10, 16)
@@ -253,7 +253,7 @@ func (c *call) with(want grant.Verbs, do func(key []byte) error) error {
 	if err != nil {
 		return err
 	}
-	if !c.holder.MaySome(want, v.Apex, c.now) {
+	if !c.holder.MayAny(want, v.Apex, c.now) {
 		return forbidden("the token has no grant of " + want.String() + " for zone " + wire.NameText(v.Apex))
 	}
 	if err := do(v.Key); err != nil {

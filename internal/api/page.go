@@ -55,7 +55,7 @@ func (c *call) newPager(v *zones.Snapshot, z *zone.Zone) (*pager, error) {
 	if text := q.Get("q"); text != "" {
 		p.match = like(text)
 	}
-	if !c.holder.MayWhole(grant.Read, v.Apex, c.now) {
+	if !c.holder.MayWholeZone(grant.Read, v.Apex, c.now) {
 		p.may = func(owner []byte, t wire.Type) bool { return c.may(grant.Read, v.Apex, wire.Lower(nil, owner), t) }
 	}
 	return p, nil

@@ -94,7 +94,7 @@ func pdnsServer() map[string]any {
 // sees reports whether the caller may see that a zone is there.
 func (c *call) sees(apex []byte) bool {
 	for _, verb := range []grant.Verbs{grant.Read, grant.Change, grant.Notify, grant.Sign} {
-		if c.holder.MaySome(verb, apex, c.now) {
+		if c.holder.MayAny(verb, apex, c.now) {
 			return true
 		}
 	}
@@ -103,7 +103,7 @@ func (c *call) sees(apex []byte) bool {
 
 // admin refuses who may not do all with a zone.
 func (c *call) admin(apex []byte) error {
-	if !c.holder.MayWhole(grant.Admin, apex, c.now) {
+	if !c.holder.MayWholeZone(grant.Admin, apex, c.now) {
 		return forbidden("the token may not administer zone " + wire.NameText(apex))
 	}
 	return nil
@@ -273,7 +273,7 @@ func pdnsSearch(c *call) error {
 func (c *call) search(fits func(string) bool, kind string, most int) []found {
 	list := []found{}
 	c.zones.Walk(func(v zones.Snapshot) bool {
-		if !c.holder.MaySome(grant.Read, v.Apex, c.now) {
+		if !c.holder.MayAny(grant.Read, v.Apex, c.now) {
 			return true
 		}
 		name, id := strings.TrimSuffix(wire.NameText(v.Apex), "."), zoneID(v.Key)

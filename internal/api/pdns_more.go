@@ -357,7 +357,7 @@ func (c *call) keys(id string) (zone []byte, keys []Key, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if !c.holder.MaySome(grant.Sign, v.Apex, c.now) {
+	if !c.holder.MayAny(grant.Sign, v.Apex, c.now) {
 		return nil, nil, forbidden("the token may not see keys of zone " + wire.NameText(v.Apex))
 	}
 	keys, err = c.host.Keys(v.Key)

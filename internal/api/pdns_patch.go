@@ -270,7 +270,7 @@ func pdnsPatch(c *call) error {
 	if err != nil {
 		return err
 	}
-	if len(changes) == 0 && !c.holder.MaySome(grant.Change, v.Apex, c.now) {
+	if len(changes) == 0 && !c.holder.MayAny(grant.Change, v.Apex, c.now) {
 		return forbidden("the token may not change zone " + wire.NameText(v.Apex))
 	}
 	if _, err := c.edit(v.Key, c.planned(v.Apex, changes)); err != nil {

@@ -311,7 +311,7 @@ func pdnsZoneAdd(c *call) error {
 		return err
 	}
 	lower := wire.Lower(nil, apex)
-	if !c.holder.MayWhole(grant.Admin, lower, c.now) {
+	if !c.holder.MayWholeZone(grant.Admin, lower, c.now) {
 		return forbidden("the token may not administer zone " + wire.NameText(lower))
 	}
 	if _, there := c.zones.Snapshot(lower); there {
@@ -615,7 +615,7 @@ func pdnsZoneDrop(c *call) error {
 
 // notify refuses who may not say that a zone has changed.
 func (c *call) mayNotify(apex []byte) error {
-	if !c.holder.MaySome(grant.Notify, apex, c.now) {
+	if !c.holder.MayAny(grant.Notify, apex, c.now) {
 		return forbidden("the token may not have others told of zone " + wire.NameText(apex))
 	}
 	return nil
@@ -665,7 +665,7 @@ func pdnsExport(c *call) error {
 		return err
 	}
 	switch {
-	case !c.holder.MayWhole(grant.Read, v.Apex, c.now):
+	case !c.holder.MayWholeZone(grant.Read, v.Apex, c.now):
 		return forbidden("the token may not read the whole of zone " + wire.NameText(v.Apex))
 	case v.Served == nil:
 		return invalid("the zone is not loaded")

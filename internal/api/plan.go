@@ -46,7 +46,7 @@ func ownPlan(c *call) error {
 		return err
 	}
 	p := c.planOf(&v, &t)
-	if !c.holder.MayWhole(grant.Read, v.Apex, c.now) { // what follows at other names says that there are such
+	if !c.holder.MayWholeZone(grant.Read, v.Apex, c.now) { // what follows at other names says that there are such
 		p.Follows = slices.DeleteFunc(p.Follows, func(f follow) bool {
 			return f.Name != p.Zone &&
 				!slices.ContainsFunc(changes, func(ch *change) bool { return strings.EqualFold(wire.NameText(ch.owner), f.Name) })
@@ -315,7 +315,7 @@ func ownHistory(c *call) error {
 	if err != nil {
 		return err
 	}
-	if !c.holder.MayWhole(grant.Read, v.Apex, c.now) {
+	if !c.holder.MayWholeZone(grant.Read, v.Apex, c.now) {
 		return forbidden("the token may not read the whole of zone " + wire.NameText(v.Apex))
 	}
 	limit, err := c.limitOf("limit", 100, maxPage)
@@ -364,7 +364,7 @@ func ownUndo(c *call) error {
 	if err != nil {
 		return err
 	}
-	if !c.holder.MayWhole(grant.Change, v.Apex, c.now) {
+	if !c.holder.MayWholeZone(grant.Change, v.Apex, c.now) {
 		return forbidden("the token may not change the whole of zone " + wire.NameText(v.Apex))
 	}
 	var request undoRequest

@@ -111,7 +111,7 @@ func addRights(s *zones.Source, table grant.Table) {
 			if g.Verbs&grant.Change != 0 && primary {
 				s.Updates = append(s.Updates, policy.Grant{Key: key, Names: g.Patterns(apex), Types: g.Types, Until: g.Until})
 			}
-			if g.Verbs&grant.Read != 0 && g.Whole() {
+			if g.Verbs&grant.Read != 0 && g.WholeZone() {
 				s.TransferBy = append(s.TransferBy, rule)
 			}
 			if g.Verbs&grant.Notify != 0 {

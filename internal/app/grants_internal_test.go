@@ -146,10 +146,10 @@ func TestGrantsAlike(t *testing.T) {
 					byToken = token.May(grant.Change, apex, wireName(t, name), rr, now)
 				case "transfer":
 					byKey = (&policy.Access{Transfer: s.TransferBy}).Allows(policy.Transfer, peer)
-					byToken = token.MayWhole(grant.Read, apex, now)
+					byToken = token.MayWholeZone(grant.Read, apex, now)
 				case "notify":
 					byKey = (&policy.Access{Notify: s.NotifyBy}).Allows(policy.Notify, peer)
-					byToken = token.MaySome(grant.Notify, apex, now)
+					byToken = token.MayAny(grant.Notify, apex, now)
 				default:
 					t.Fatalf("%q", line)
 				}

@@ -141,11 +141,11 @@ func ParseUntil(text string) (time.Time, error) {
 	return t, nil
 }
 
-// Live reports whether the grant has not ended.
-func (g *Grant) Live(now time.Time) bool { return g.Until.IsZero() || now.Before(g.Until) }
+// Active reports whether the grant has not ended.
+func (g *Grant) Active(now time.Time) bool { return g.Until.IsZero() || now.Before(g.Until) }
 
-// Whole reports whether the grant is for all names and types of its zones.
-func (g *Grant) Whole() bool { return len(g.Types) == 0 && slices.Contains(g.Names, "*") }
+// WholeZone reports whether the grant is for all names and types of its zones.
+func (g *Grant) WholeZone() bool { return len(g.Types) == 0 && slices.Contains(g.Names, "*") }
 
 // Patterns returns the names of the grant in a zone. Those that are in no part of it match nothing.
 func (g *Grant) Patterns(apex []byte) (list []policy.Pattern) {
@@ -188,25 +188,25 @@ func (h *Holder) May(want Verbs, apex, name []byte, t wire.Type, now time.Time) 
 	})
 }
 
-// MayWhole reports whether the holder may do all of want with the whole of a zone, by one grant.
-func (h *Holder) MayWhole(want Verbs, apex []byte, now time.Time) bool {
-	return h.any(want, apex, now, (*Grant).Whole)
+// MayWholeZone reports whether the holder may do all of want with the whole of a zone, by one grant.
+func (h *Holder) MayWholeZone(want Verbs, apex []byte, now time.Time) bool {
+	return h.any(want, apex, now, (*Grant).WholeZone)
 }
 
-// MaySome reports whether there is anything in a zone that the holder may do all of want with.
-func (h *Holder) MaySome(want Verbs, apex []byte, now time.Time) bool {
+// MayAny reports whether there is anything in a zone that the holder may do all of want with.
+func (h *Holder) MayAny(want Verbs, apex []byte, now time.Time) bool {
 	return h.any(want, apex, now, func(g *Grant) bool { return len(g.Names) > 0 })
 }
 
 // MayServer reports whether the holder may do all of want with the server itself: such a grant is for
 // the whole of all zones.
 func (h *Holder) MayServer(want Verbs, now time.Time) bool {
-	return slices.ContainsFunc(h.Grants, func(g Grant) bool { return g.Zones.All && g.Whole() && g.Verbs&want == want && g.Live(now) })
+	return slices.ContainsFunc(h.Grants, func(g Grant) bool { return g.Zones.All && g.WholeZone() && g.Verbs&want == want && g.Active(now) })
 }
 
 func (h *Holder) any(want Verbs, apex []byte, now time.Time, fits func(*Grant) bool) bool {
 	for i := range h.Grants {
-		if g := &h.Grants[i]; g.Verbs&want == want && g.Live(now) && g.Zones.Has(apex) && fits(g) {
+		if g := &h.Grants[i]; g.Verbs&want == want && g.Active(now) && g.Zones.Has(apex) && fits(g) {
 			return true
 		}
 	}
