@@ -48,9 +48,9 @@ type Options struct {
 	// has been reported as broken. It may be nil.
 	Ready func(*App)
 
-	// Beside has the server run, and keep nothing, where another one has the state directory.
+	// WithoutState has the server run, and keep nothing, where another one has the state directory.
 	// Without, it does not start.
-	Beside bool
+	WithoutState bool
 
 	// Network is how a resolver asks servers; nil: by the system's sockets.
 	Network upstream.Network
@@ -215,7 +215,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 		}
 	}
 	if keepsState(c) {
-		if err := a.state.take(); errors.Is(err, store.ErrLocked) && o.Beside {
+		if err := a.state.take(); errors.Is(err, store.ErrLocked) && o.WithoutState {
 			a.log.Warn("nothing is stored across restarts", "error", err.Error())
 		} else if err != nil {
 			return err

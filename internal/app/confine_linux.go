@@ -103,7 +103,7 @@ func (a *App) confineFiles(c *config.Config) error {
 		p.write = append(p.write, filepath.Dir(c.StateDir)) // a reload may make it
 	}
 	p.read, p.write = slices.DeleteFunc(p.read, noDirectory), slices.DeleteFunc(p.write, noDirectory)
-	// Beside its own places a server reads of the system: itself and its sockets, the time
+	// WithoutState its own places a server reads of the system: itself and its sockets, the time
 	// zone, and what names of hosts and users come from.
 	read := []string{"/etc/localtime", "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/passwd", "/etc/group"}
 	write := []string{"/dev/null"}

@@ -266,7 +266,7 @@ func (a *App) collectEncrypted(w *telemetry.Writer, st *server.Stats) {
 		w.Set("port53_encrypted_closed_total", float64(n), "reason", reason)
 	}
 	for _, l := range a.server.Encrypted() {
-		switch l.Over { // DoH is there twice, if HTTP/3 is served as well, and told once
+		switch l.Transport { // DoH is there twice, if HTTP/3 is served as well, and told once
 		case server.DoT:
 			collectTraffic(w, st.DoT, "dot")
 		case server.DoH:

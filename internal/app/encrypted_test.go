@@ -36,7 +36,7 @@ func sealed(t *testing.T, extra string) (*running, *certtest.Authority, string) 
 func (r *running) at(over server.Transport) string {
 	r.Helper()
 	for _, l := range r.Encrypted() {
-		if l.Over == over {
+		if l.Transport == over {
 			return l.Addr.String()
 		}
 	}

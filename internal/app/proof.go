@@ -262,8 +262,8 @@ const (
 	maxToldOf = 20   // that are logged
 )
 
-// Proved implements [console.Admin].
-func (a *App) Proved(by console.Caller, what []byte) (any, error) {
+// RecordProof implements [console.Admin].
+func (a *App) RecordProof(by console.Caller, what []byte) (any, error) {
 	p := &Proof{}
 	if err := json.Unmarshal(what, p); err != nil {
 		return nil, err

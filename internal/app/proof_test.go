@@ -50,7 +50,7 @@ func TestProvedReadiness(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = a.Proved(console.Caller{UID: -1}, text)
+		_, err = a.RecordProof(console.Caller{UID: -1}, text)
 		return err
 	}
 	until(t, "the start", func() string { return get("/ready") }, func() bool { return strings.Contains(get("/ready"), "not proved yet") })
@@ -79,7 +79,7 @@ func TestProvedReadiness(t *testing.T) {
 	if got := get("/ready"); !strings.HasPrefix(got, "503 the contract was last proved at") {
 		t.Error(got)
 	}
-	if _, err := a.Proved(console.Caller{}, []byte("{")); err == nil {
+	if _, err := a.RecordProof(console.Caller{}, []byte("{")); err == nil {
 		t.Error("what is not a proof was taken")
 	}
 }

@@ -228,7 +228,7 @@ func TestBeside(t *testing.T) {
 		t.Errorf("without Beside: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	a, err := app.New(ctx, app.Options{Config: c, Beside: true})
+	a, err := app.New(ctx, app.Options{Config: c, WithoutState: true})
 	if err != nil {
 		t.Fatal(err)
 	}

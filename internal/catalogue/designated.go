@@ -135,7 +135,7 @@ func connectDesignated(
 			return "", "", check.StableError(err)
 		}
 		c, err := quic.Dial(ctx, socket, config)
-		if errors.Is(err, quic.ErrLean) {
+		if errors.Is(err, quic.ErrNotBuilt) {
 			return "", "", err
 		}
 		if err != nil {

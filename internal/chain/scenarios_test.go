@@ -155,7 +155,7 @@ func (l labAsker) overUDP(ctx context.Context, r *exchange.Reply) ([]byte, error
 	if err := s.Send(r.Sent); err != nil {
 		return nil, err
 	}
-	var d exchange.Datagram
+	var d exchange.DatagramReceiver
 	msg, _, err := d.Receive(ctx, s, r.Sent, make([]byte, wire.MaxMessage), r.At.Add(time.Second))
 	return msg, err
 }

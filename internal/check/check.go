@@ -316,7 +316,7 @@ func Exchange(ctx context.Context, c net.Conn, from netip.AddrPort, wait time.Du
 	if err := s.Send(msg); err != nil {
 		return nil, StableError(err)
 	}
-	d := exchange.Datagram{ByID: true}
+	d := exchange.DatagramReceiver{ByID: true}
 	buf := buffers.Get().(*[wire.MaxMessage]byte) // nothing else is put there
 	defer buffers.Put(buf)
 	raw, _, err := d.Receive(ctx, s, msg, buf[:], begin.Add(wait))

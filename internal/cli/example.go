@@ -40,7 +40,7 @@ func (s *streams) serveExample(sig *signals, listen []string) error {
 	}
 	missing := withoutTaken(c)
 	// It runs beside whatever this machine has, port53 itself too.
-	return s.run(sig, app.Options{Config: c, Beside: true}, nil, func(out io.Writer, a *app.App) { greet(out, a, missing) })
+	return s.run(sig, app.Options{Config: c, WithoutState: true}, nil, func(out io.Writer, a *app.App) { greet(out, a, missing) })
 }
 
 // withoutTaken leaves out the console and the API where another program has their ports, and returns what

@@ -54,7 +54,7 @@ there, 2 a file could not be read.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			var c telemetry.AuditChain
 			if seen != "" {
-				c.Look()
+				c.RememberHashes()
 			}
 			for _, path := range args {
 				if err := readAudit(&c, path); err != nil {

@@ -152,7 +152,7 @@ func (a *asking) setSealed(on bool, way sealing) error {
 		return fmt.Errorf("%q: want a path such as %s", way.path, usualPath)
 	}
 	if on && way.quic && !quic.Built {
-		return quic.ErrLean
+		return quic.ErrNotBuilt
 	}
 	s := &a.seal
 	s.on, s.https, s.quic, s.get, s.path = on, way.https, way.quic, way.get, way.path

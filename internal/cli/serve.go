@@ -98,7 +98,7 @@ func (s *streams) serveDefault(sig *signals, listen []string) error {
 		c.Metrics.Listen, c.Control.Socket = netip.AddrPort{}, "" // those of the service, which may run beside
 	}
 	// With addresses of its own it may run beside the service.
-	return s.run(sig, app.Options{Config: c, Beside: len(listen) > 0, Confine: true}, nil, func(out io.Writer, a *app.App) {
+	return s.run(sig, app.Options{Config: c, WithoutState: len(listen) > 0, Confine: true}, nil, func(out io.Writer, a *app.App) {
 		at := a.Addrs()[0]
 		fmt.Fprintf(out, `port53 resolves and validates for this machine on %s, UDP and TCP. Ask it:
 

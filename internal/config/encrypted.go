@@ -199,7 +199,7 @@ func (d *decoder) checkQUIC() {
 		if at, _ := d.at(key); wanted && !quic.Built {
 			d.fail(
 				at,
-				key+": "+quic.ErrLean.Error(),
+				key+": "+quic.ErrNotBuilt.Error(),
 				"remove it, or install the port53 that has QUIC: port53 version --features tells which one this is",
 			)
 		}

@@ -87,7 +87,7 @@ func (k *key) parseServer(s scalar) (any, *problem) {
 	switch scheme {
 	case SchemeQUIC:
 		if !quic.Built {
-			return nil, expected(k, s, quic.ErrLean.Error())
+			return nil, expected(k, s, quic.ErrNotBuilt.Error())
 		}
 		one.port = 853
 	case SchemeTLS:

@@ -67,8 +67,8 @@ type Admin interface {
 	// Changes tells what changed a zone since a serial, by its last change if since is
 	// empty, or what its file would change if since is file.
 	Changes(name, view, since string) (any, error)
-	// Proved takes what became of proving the contract, in JSON, from by.
-	Proved(by Caller, what []byte) (any, error)
+	// RecordProof takes what became of proving the contract, in JSON, from by.
+	RecordProof(by Caller, what []byte) (any, error)
 	// Flush makes the cache forget a name, with tree what is below it too.
 	Flush(name string, tree bool) error
 	// DumpCache writes the cache in the form that LoadCache reads.
@@ -192,7 +192,7 @@ func proofs(mux *http.ServeMux, admin Admin) {
 			send(w)(nil, fmt.Errorf("the proof cannot be read: %w", err))
 			return
 		}
-		send(w)(admin.Proved(callerFrom(r.Context()), what))
+		send(w)(admin.RecordProof(callerFrom(r.Context()), what))
 	})
 }
 

@@ -33,10 +33,10 @@ type Counts struct {
 // Unwanted returns how many messages came that were not the reply.
 func (c *Counts) Unwanted() int { return c.Unrelated + c.NearMisses + c.Oversized }
 
-// A Datagram is the wait for the reply to one query over UDP. Its zero value takes what
+// A DatagramReceiver is the wait for the reply to one query over UDP. Its zero value takes what
 // fits, of any length, whatever else comes. Its memory may be used again, with Counts
 // set to zero.
-type Datagram struct {
+type DatagramReceiver struct {
 	Counts Counts
 
 	Limit         int // octets of the longest reply that the query allowed; 0: any
@@ -56,7 +56,7 @@ type Datagram struct {
 // Receive waits for the reply to query, which was sent on s, until the deadline. The
 // reply is in buf, which is longer than Limit by an octet at least. The error is that of
 // the socket, or ErrFlooded.
-func (d *Datagram) Receive(ctx context.Context, s Socket, query, buf []byte, deadline time.Time) (msg []byte, fit Fit, err error) {
+func (d *DatagramReceiver) Receive(ctx context.Context, s Socket, query, buf []byte, deadline time.Time) (msg []byte, fit Fit, err error) {
 	for vain := 0; ; {
 		n, err := s.Recv(ctx, buf, deadline)
 		switch {
@@ -77,7 +77,7 @@ func (d *Datagram) Receive(ctx context.Context, s Socket, query, buf []byte, dea
 }
 
 // judged returns how a message fits, and counts it if it does not.
-func (d *Datagram) judged(query, msg []byte) Fit {
+func (d *DatagramReceiver) judged(query, msg []byte) Fit {
 	fit := Match(query, msg)
 	if d.ByID && fit < NoQuestion && ReplyTo(query, msg) {
 		fit = NoQuestion

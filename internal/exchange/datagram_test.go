@@ -54,7 +54,7 @@ func (s *script) Recv(ctx context.Context, b []byte, deadline time.Time) (int, e
 func (s *script) Close() error { return nil }
 
 // receive waits 10 s for what comes on a socket.
-func receive(t *testing.T, d *exchange.Datagram, come ...any) (msg []byte, fit exchange.Fit, took time.Duration, err error) {
+func receive(t *testing.T, d *exchange.DatagramReceiver, come ...any) (msg []byte, fit exchange.Fit, took time.Duration, err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s, begin := &script{come: come}, time.Now()
@@ -83,35 +83,35 @@ func TestReceive(t *testing.T) {
 	large := reply(q, func(m []byte) []byte { return append(m, make([]byte, 512)...) })
 	for _, c := range []struct {
 		what string
-		d    exchange.Datagram
+		d    exchange.DatagramReceiver
 		come []any
 		err  error
 		took time.Duration
 		want exchange.Counts
 	}{
-		{"the reply at once", exchange.Datagram{}, []any{good}, nil, 1, exchange.Counts{Octets: 26}},
-		{"silence", exchange.Datagram{}, nil, os.ErrDeadlineExceeded, 10, exchange.Counts{}},
+		{"the reply at once", exchange.DatagramReceiver{}, []any{good}, nil, 1, exchange.Counts{Octets: 26}},
+		{"silence", exchange.DatagramReceiver{}, nil, os.ErrDeadlineExceeded, 10, exchange.Counts{}},
 		{
 			"strangers before it",
-			exchange.Datagram{},
+			exchange.DatagramReceiver{},
 			[]any{otherID, []byte("no message"), q, good},
 			nil, 4,
 			exchange.Counts{Octets: 26 + 10 + 26 + 26, NearMisses: 1, Unrelated: 2},
 		},
-		{"strangers alone", exchange.Datagram{}, repeated(otherID, 20), os.ErrDeadlineExceeded, 10, exchange.Counts{Octets: 9 * 26, NearMisses: 9}},
-		{"one guess less than the bound", exchange.Datagram{MaxNearMisses: 3}, append(repeated(otherID, 2), good), nil, 3, exchange.Counts{Octets: 78, NearMisses: 2}},
-		{"guesses", exchange.Datagram{MaxNearMisses: 3}, append(repeated(otherID, 3), good), exchange.ErrFlooded, 3, exchange.Counts{Octets: 78, NearMisses: 3}},
-		{"noise is no guess", exchange.Datagram{MaxNearMisses: 3}, append(repeated(q, 5), good), nil, 6, exchange.Counts{Octets: 6 * 26, Unrelated: 5}},
-		{"noise below the bound", exchange.Datagram{MaxUnwanted: 4}, append(repeated(q, 3), good), nil, 4, exchange.Counts{Octets: 4 * 26, Unrelated: 3}},
-		{"noise", exchange.Datagram{MaxUnwanted: 4}, append(repeated(q, 4), good), exchange.ErrFlooded, 4, exchange.Counts{Octets: 4 * 26, Unrelated: 4}},
-		{"a reply of the longest length", exchange.Datagram{Limit: 538}, []any{large}, nil, 1, exchange.Counts{Octets: 538}},
-		{"an octet more, and a good one", exchange.Datagram{Limit: 537}, []any{large, good}, nil, 2, exchange.Counts{Octets: 538 + 26, Oversized: 1, TruncatedReplies: 1}},
-		{"too long, and not a reply", exchange.Datagram{Limit: 100}, []any{append(otherID, large...), good}, nil, 2, exchange.Counts{Octets: 564 + 26, Oversized: 1}},
-		{"the network's word", exchange.Datagram{}, []any{error(syscall.EHOSTUNREACH), good}, syscall.EHOSTUNREACH, 1, exchange.Counts{}},
-		{"the network's word, not listened to", exchange.Datagram{IgnoreICMP: true}, []any{error(syscall.EHOSTUNREACH), good}, nil, 2, exchange.Counts{Octets: 26, Errors: 1}},
-		{"the network's word for ever", exchange.Datagram{IgnoreICMP: true, MaxUnwanted: 4}, repeated(error(syscall.EMSGSIZE), 9), exchange.ErrFlooded, 4, exchange.Counts{Errors: 4}},
-		{"refused", exchange.Datagram{IgnoreICMP: true}, []any{error(syscall.ECONNREFUSED), good}, syscall.ECONNREFUSED, 1, exchange.Counts{}},
-		{"closed", exchange.Datagram{IgnoreICMP: true}, []any{error(net.ErrClosed), good}, net.ErrClosed, 1, exchange.Counts{}},
+		{"strangers alone", exchange.DatagramReceiver{}, repeated(otherID, 20), os.ErrDeadlineExceeded, 10, exchange.Counts{Octets: 9 * 26, NearMisses: 9}},
+		{"one guess less than the bound", exchange.DatagramReceiver{MaxNearMisses: 3}, append(repeated(otherID, 2), good), nil, 3, exchange.Counts{Octets: 78, NearMisses: 2}},
+		{"guesses", exchange.DatagramReceiver{MaxNearMisses: 3}, append(repeated(otherID, 3), good), exchange.ErrFlooded, 3, exchange.Counts{Octets: 78, NearMisses: 3}},
+		{"noise is no guess", exchange.DatagramReceiver{MaxNearMisses: 3}, append(repeated(q, 5), good), nil, 6, exchange.Counts{Octets: 6 * 26, Unrelated: 5}},
+		{"noise below the bound", exchange.DatagramReceiver{MaxUnwanted: 4}, append(repeated(q, 3), good), nil, 4, exchange.Counts{Octets: 4 * 26, Unrelated: 3}},
+		{"noise", exchange.DatagramReceiver{MaxUnwanted: 4}, append(repeated(q, 4), good), exchange.ErrFlooded, 4, exchange.Counts{Octets: 4 * 26, Unrelated: 4}},
+		{"a reply of the longest length", exchange.DatagramReceiver{Limit: 538}, []any{large}, nil, 1, exchange.Counts{Octets: 538}},
+		{"an octet more, and a good one", exchange.DatagramReceiver{Limit: 537}, []any{large, good}, nil, 2, exchange.Counts{Octets: 538 + 26, Oversized: 1, TruncatedReplies: 1}},
+		{"too long, and not a reply", exchange.DatagramReceiver{Limit: 100}, []any{append(otherID, large...), good}, nil, 2, exchange.Counts{Octets: 564 + 26, Oversized: 1}},
+		{"the network's word", exchange.DatagramReceiver{}, []any{error(syscall.EHOSTUNREACH), good}, syscall.EHOSTUNREACH, 1, exchange.Counts{}},
+		{"the network's word, not listened to", exchange.DatagramReceiver{IgnoreICMP: true}, []any{error(syscall.EHOSTUNREACH), good}, nil, 2, exchange.Counts{Octets: 26, Errors: 1}},
+		{"the network's word for ever", exchange.DatagramReceiver{IgnoreICMP: true, MaxUnwanted: 4}, repeated(error(syscall.EMSGSIZE), 9), exchange.ErrFlooded, 4, exchange.Counts{Errors: 4}},
+		{"refused", exchange.DatagramReceiver{IgnoreICMP: true}, []any{error(syscall.ECONNREFUSED), good}, syscall.ECONNREFUSED, 1, exchange.Counts{}},
+		{"closed", exchange.DatagramReceiver{IgnoreICMP: true}, []any{error(net.ErrClosed), good}, net.ErrClosed, 1, exchange.Counts{}},
 	} {
 		msg, fit, took, err := receive(t, &c.d, c.come...)
 		if !errors.Is(err, c.err) || took != c.took*time.Second || c.d.Counts != c.want {
@@ -131,7 +131,7 @@ func TestByID(t *testing.T) {
 	bare := reply(q, func(m []byte) []byte { m[5] = 0; return m[:12] })
 	otherID := reply(q, func(m []byte) []byte { m[0]++; return m })
 	for _, answer := range [][]byte{other, notify, bare} {
-		d := exchange.Datagram{ByID: true}
+		d := exchange.DatagramReceiver{ByID: true}
 		msg, fit, _, err := receive(t, &d, otherID, q, answer[:7], answer)
 		if err != nil || fit != exchange.NoQuestion || !bytes.Equal(msg, answer) {
 			t.Errorf("%x: %x, fit %d: %v", answer, msg, fit, err)
@@ -149,7 +149,7 @@ func TestJudge(t *testing.T) {
 	first[3] |= byte(wire.Refused)
 	folded := reply(q, func(m []byte) []byte { m[13] ^= 0x20; return m })
 	var judged []exchange.Fit
-	d := exchange.Datagram{Limit: 100, Verify: func(msg []byte, fit exchange.Fit) exchange.Fit {
+	d := exchange.DatagramReceiver{Limit: 100, Verify: func(msg []byte, fit exchange.Fit) exchange.Fit {
 		if judged = append(judged, fit); msg[3] != 0 {
 			return exchange.NearMiss
 		}
@@ -199,7 +199,7 @@ func TestSocket(t *testing.T) {
 	if _, err := server.WriteToUDPAddrPort(good, from); err != nil {
 		t.Fatal(err)
 	}
-	var w exchange.Datagram
+	var w exchange.DatagramReceiver
 	if msg, _, err := w.Receive(t.Context(), s, q, buf, time.Now().Add(time.Minute)); err != nil || !bytes.Equal(msg, good) {
 		t.Fatalf("%x: %v", msg, err)
 	}

@@ -6,7 +6,7 @@
 // with their case (RFC 5452, section 9.1). What does not fit is counted and passed
 // over, because it may be late, or anybody's.
 //
-// A [Datagram] waits on a [Socket] for the reply to one query. A [Stream] sends and
+// A [DatagramReceiver] waits on a [Socket] for the reply to one query. A [Stream] sends and
 // reads messages behind their lengths on one connection (RFC 1035, section 4.2.2), be it
 // TCP or TLS: one reply, or the many of a transfer. A [Pipeline] is a stream on which
 // many questions wait at once, and replies come in any order (RFC 7766, section 7). A

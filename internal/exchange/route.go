@@ -180,7 +180,7 @@ func (rt *Route) overUDP(
 	if err := s.Send(query); err != nil {
 		return nil, came, err
 	}
-	d := Datagram{MaxUnwanted: maxStrangers}
+	d := DatagramReceiver{MaxUnwanted: maxStrangers}
 	msg, _, err = d.Receive(ctx, s, query, make([]byte, wire.MaxMessage), deadline)
 	return msg, d.Counts, err
 }

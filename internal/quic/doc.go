@@ -2,7 +2,7 @@
 // question in each stream (RFC 9250) or requests of HTTP/3, and what listens for clients.
 //
 // With the build tag lean it is nothing: [Built] is false, and whatever would speak QUIC says
-// [ErrLean].
+// [ErrNotBuilt].
 package quic
 
 import (
@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// ErrLean is why QUIC is not spoken.
-var ErrLean = errors.New("this port53 was built without QUIC (make lean): use one that has it, or TLS")
+// ErrNotBuilt is why QUIC is not spoken.
+var ErrNotBuilt = errors.New("this port53 was built without QUIC (make lean): use one that has it, or TLS")
 
 // An EndedError is how a connection was ended.
 type EndedError struct {

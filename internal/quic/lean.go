@@ -15,7 +15,7 @@ const Built = false
 // A Conn is a connection to a server, of which there is none.
 type Conn struct{}
 
-// Dial closes c, and returns ErrLean.
+// Dial closes c, and returns ErrNotBuilt.
 func Dial(_ context.Context, c net.Conn, _ *tls.Config) (*Conn, error) {
 	_ = c.Close()
 	return nil, ErrLean
@@ -24,7 +24,7 @@ func Dial(_ context.Context, c net.Conn, _ *tls.Config) (*Conn, error) {
 // Done returns nil.
 func (*Conn) Done() <-chan struct{} { return nil }
 
-// Err returns ErrLean.
+// Err returns ErrNotBuilt.
 func (*Conn) Err() error { return ErrLean }
 
 // State returns nothing.
@@ -33,8 +33,8 @@ func (*Conn) State() tls.ConnectionState { return tls.ConnectionState{} }
 // Close does nothing.
 func (*Conn) Close() error { return nil }
 
-// RoundTrip returns ErrLean.
+// RoundTrip returns ErrNotBuilt.
 func (*Conn) RoundTrip(*http.Request) (*http.Response, error) { return nil, ErrLean }
 
-// Ask returns ErrLean.
+// Ask returns ErrNotBuilt.
 func (*Conn) Ask(context.Context, []byte, int, func([]byte) error) error { return ErrLean }

@@ -106,7 +106,7 @@ func (s *Server) bindAll(list []endpoint) error {
 // serves reports whether an endpoint of what is encrypted is bound already.
 func (s *Server) serves(e endpoint) bool {
 	return slices.ContainsFunc(s.encrypted, func(l Listener) bool {
-		return l.Over == e.over && l.QUIC == e.packets() && l.Addr.Port() == e.addr.Port() &&
+		return l.Transport == e.over && l.QUIC == e.packets() && l.Addr.Port() == e.addr.Port() &&
 			(l.Addr == e.addr || l.Addr.Addr().IsUnspecified())
 	})
 }
@@ -179,7 +179,7 @@ func (s *Server) take(l *net.TCPListener, a netip.AddrPort, e endpoint) {
 	table := &s.tcp
 	if e.over != UDP {
 		table = &s.secure
-		s.encrypted = append(s.encrypted, Listener{Addr: a, Over: e.over})
+		s.encrypted = append(s.encrypted, Listener{Addr: a, Transport: e.over})
 	}
 	p := s.proxiesOf(e.addr)
 	if p == nil {
@@ -209,7 +209,7 @@ func (s *Server) bindPackets(e endpoint, network string) error {
 // takePackets has a service of datagrams served on a socket, whose address is a.
 func (s *Server) takePackets(c *net.UDPConn, a netip.AddrPort, e endpoint) {
 	s.packets = append(s.packets, &PacketListener{server: s, service: e.service, conn: c})
-	s.encrypted = append(s.encrypted, Listener{Addr: a, Over: e.over, QUIC: true})
+	s.encrypted = append(s.encrypted, Listener{Addr: a, Transport: e.over, QUIC: true})
 }
 
 // hasLink reports whether this machine has an interface of a name, or number.

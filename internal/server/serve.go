@@ -99,9 +99,9 @@ type tcpListener struct {
 
 // A Listener is an address at which something encrypted is served.
 type Listener struct {
-	Addr netip.AddrPort
-	Over Transport
-	QUIC bool // over datagrams, as DoQ always is, and DoH is over HTTP/3
+	Addr      netip.AddrPort
+	Transport Transport
+	QUIC      bool // over datagrams, as DoQ always is, and DoH is over HTTP/3
 }
 
 // now is the time in nanoseconds since the server was made.
@@ -134,7 +134,7 @@ func (s *Server) Start() {
 	s.work(s.udp, s.listeners, s.gates, s.packets)
 	s.options.Logger.Info("listening", "addresses", s.addrs, "udp_workers", len(s.udp))
 	for _, l := range s.encrypted {
-		s.options.Logger.Info("listening", "address", l.Addr, "transport", l.Over.String())
+		s.options.Logger.Info("listening", "address", l.Addr, "transport", l.Transport.String())
 	}
 }
 

@@ -8,7 +8,7 @@
 // the sockets close. An answer that takes time (a resolution, a zone transfer) is
 // given later: see [Peer.Detach].
 //
-// Over UDP, each worker has its own socket and its own memory, allocated once; a
+// Transport UDP, each worker has its own socket and its own memory, allocated once; a
 // query costs no allocation and takes no lock. Over TCP, a connection is a
 // goroutine, and a fixed number of workers goes round among those that have
 // questions.
@@ -18,7 +18,7 @@
 // together; a connection whose client takes nothing for [Limits].Stall, or is out of
 // room, is reset.
 //
-// Over TLS, DoT is what TCP is, below the same limits, in a table of its own. A [Service] speaks
+// Transport TLS, DoT is what TCP is, below the same limits, in a table of its own. A [Service] speaks
 // more than DNS: its clients are admitted, and have shaken hands, before it sees them, and have
 // their questions answered through a [ClientConn].
 package server
@@ -107,7 +107,7 @@ type Responder interface {
 	// The error is ErrGone, ErrTooLong, or what the network said.
 	Reply(message []byte) error
 	// Stream sends one message of many, as a zone transfer does, and does not keep it.
-	// Over TCP it returns when the message has left, and waits while the client reads
+	// Transport TCP it returns when the message has left, and waits while the client reads
 	// too slowly. After an error other than ErrTooLong there is no use in going on.
 	Stream(message []byte) error
 	// Close says that there will be no more replies. Without any, the query stays

@@ -77,8 +77,8 @@ type AuditFault struct {
 // String returns the fault with its place.
 func (f AuditFault) String() string { return fmt.Sprintf("%s:%d: %s", f.File, f.Line, f.Text) }
 
-// Look has the chain remember each line's hash, for [AuditChain.Has].
-func (c *AuditChain) Look() { c.hashes = map[string]bool{} }
+// RememberHashes has the chain remember each line's hash, for [AuditChain.Has].
+func (c *AuditChain) RememberHashes() { c.hashes = map[string]bool{} }
 
 // Has reports whether a line with the hash was read.
 func (c *AuditChain) Has(hash string) bool { return c.hashes[hash] }

@@ -34,7 +34,7 @@ func auditTo(t *testing.T, path string) *telemetry.Audit {
 func chainOf(t *testing.T, texts ...string) *telemetry.AuditChain {
 	t.Helper()
 	c := &telemetry.AuditChain{}
-	c.Look()
+	c.RememberHashes()
 	for i, text := range texts {
 		if err := c.Read(fmt.Sprint("f", i), strings.NewReader(text)); err != nil {
 			t.Fatal(err)

@@ -41,7 +41,7 @@ func (c *Client) askUDP(ctx context.Context, p Primary, query []byte, deadline t
 	}
 	m := new(wire.Message)
 	var unverified error
-	d := exchange.Datagram{Verify: func(msg []byte, fit exchange.Fit) exchange.Fit {
+	d := exchange.DatagramReceiver{Verify: func(msg []byte, fit exchange.Fit) exchange.Fit {
 		if v != nil {
 			one := *v // which a wrong signature does not spoil
 			if err := one.Verify(msg, time.Now()); err != nil {

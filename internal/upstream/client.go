@@ -241,7 +241,7 @@ type attempt struct {
 	taste taste  // of the last reply that fitted
 
 	room [maxQuery]byte
-	wait exchange.Datagram
+	wait exchange.DatagramReceiver
 	buf  []byte // for replies over UDP
 }
 
@@ -280,7 +280,7 @@ const (
 
 func newAttempt(c *Client) *attempt {
 	a := &attempt{c: c, buf: make([]byte, c.o.UDPSize+1)}
-	a.wait = exchange.Datagram{MaxNearMisses: maxMismatches, MaxUnwanted: maxIgnored, IgnoreICMP: true, Verify: a.judge}
+	a.wait = exchange.DatagramReceiver{MaxNearMisses: maxMismatches, MaxUnwanted: maxIgnored, IgnoreICMP: true, Verify: a.judge}
 	return a
 }
 

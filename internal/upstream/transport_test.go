@@ -87,7 +87,7 @@ func (s *sealedServer) transport(over server.Transport, p *certs.Peer) (netip.Ad
 		path = "/dns-query"
 	}
 	for _, l := range s.Encrypted() {
-		if l.Over == over {
+		if l.Transport == over {
 			if over == server.DoQ {
 				return l.Addr, upstream.NewQUICTransport(p, "")
 			}
