@@ -52,7 +52,7 @@ type filters struct {
 	paused  time.Time        // until then nothing is filtered
 	fetches map[string]*fetching
 
-	outlines map[string]*rpz.Outline // of policy zones, by their names
+	outlines map[string]*rpz.Summary // of policy zones, by their names
 }
 
 // number returns the number of a list, which stays the same while the server runs. There is one for

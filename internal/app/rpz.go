@@ -34,7 +34,7 @@ func (a *App) rpzOf(c *config.Config, zones *zone.View) *rpz.Policy {
 			EDE:         reasons[o.Reason],
 			Text:        o.Reason + " by policy zone " + text,
 		}
-		z.Outline = a.filters.outline(string(name))
+		z.Summary = a.filters.outline(string(name))
 		if len(o.CNAME) > 0 {
 			z.Override, z.Target = rpz.Alias, wire.Lower(nil, o.CNAME)
 		}
@@ -47,14 +47,14 @@ func (a *App) rpzOf(c *config.Config, zones *zone.View) *rpz.Policy {
 }
 
 // outline returns the outline of a policy zone, which it has while the server runs.
-func (f *filters) outline(name string) *rpz.Outline {
+func (f *filters) outline(name string) *rpz.Summary {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.outlines == nil {
-		f.outlines = map[string]*rpz.Outline{}
+		f.outlines = map[string]*rpz.Summary{}
 	}
 	if f.outlines[name] == nil {
-		f.outlines[name] = new(rpz.Outline)
+		f.outlines[name] = new(rpz.Summary)
 	}
 	return f.outlines[name]
 }

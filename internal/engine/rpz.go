@@ -53,7 +53,7 @@ func (w *worker) judgeRPZ(r *Recursion, answered bool) bool {
 		return false
 	}
 	query, q, b := &w.query, &w.judged, &w.builder
-	*q = rpz.Question{Name: &query.Name, Type: query.Type, Client: w.peer.Remote.Addr(), UDP: w.udp, DO: query.DO, Six: embeddingRPZ(r)}
+	*q = rpz.Question{Name: &query.Name, Type: query.Type, Client: w.peer.Remote.Addr(), UDP: w.udp, DO: query.DO, DNS64: embeddingRPZ(r)}
 	q.Local = w.view.Zones.Find(&query.Name) != nil
 	if answered {
 		q.Reply, q.Body, q.Answers = b.Bytes(), wire.HeaderLen+query.QuestionLen(), b.Count(wire.Answer)
@@ -249,7 +249,7 @@ func (v *View) judgeZones(name []byte, typ wire.Type, client netip.Addr, answer 
 
 // questionRPZ returns what policy zones judge: a question over UDP and, if there is one, the answer to it.
 func (v *View) questionRPZ(name *wire.SplitName, typ wire.Type, client netip.Addr, answer *cache.Answer) rpz.Question {
-	q := rpz.Question{Name: name, Type: typ, Client: client, UDP: true, Six: embeddingRPZ(v.Recursion), Local: v.Zones.Find(name) != nil}
+	q := rpz.Question{Name: name, Type: typ, Client: client, UDP: true, DNS64: embeddingRPZ(v.Recursion), Local: v.Zones.Find(name) != nil}
 	if answer == nil {
 		return q
 	}

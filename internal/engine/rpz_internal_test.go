@@ -34,7 +34,7 @@ func (f *filtered) policies(rules string) *rpz.Zone {
 	}
 	z := &rpz.Zone{
 		Name: apex, Served: zone.NewServed(version), Override: rpz.Given, MaxTTL: 5, AddSOA: true, EDE: wire.EDEBlocked, Text: "by rpz",
-		Number: 1, Outline: new(rpz.Outline),
+		Number: 1, Summary: new(rpz.Summary),
 	}
 	f.gen.RPZ = &rpz.Policy{Zones: []*rpz.Zone{z}}
 	f.engine.Apply(f.gen)

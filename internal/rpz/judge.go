@@ -214,7 +214,7 @@ func (s *Searcher) match(z *Zone, v *zone.Zone, has *shape, name *wire.SplitName
 		return 0, 0
 	}
 	if has.has[IP] && s.naddrs > 0 {
-		if n := s.longest(has, IP, s.addrs[:s.naddrs], s.q.Six); n != 0 {
+		if n := s.longest(has, IP, s.addrs[:s.naddrs], s.q.DNS64); n != 0 {
 			return n, IP
 		}
 	}

@@ -92,7 +92,7 @@ type Zone struct {
 	EDE         int    // Extended DNS Error that goes with the answer
 	Text        string // its text
 
-	Outline *Outline // of its versions; nil: it is found out again for each question
+	Summary *Summary // of its versions; nil: it is found out again for each question
 }
 
 // A Policy is policy zones, in the order in which they count. It is immutable but for the
@@ -117,7 +117,7 @@ type Question struct {
 	Answers int // records of the answer section
 	Others  int // records behind it
 
-	Six     Embedding   // which addresses of IPv6 stand for those of IPv4, which are judged as well; nil: none do
+	DNS64   Embedding   // which addresses of IPv6 stand for those of IPv4, which are judged as well; nil: none do
 	Servers NameServers // that zones have; nil: nobody knows
 	Final   bool        // what is not known of them now is not waited for
 }

@@ -48,7 +48,7 @@ func policy(t testing.TB, zones ...string) *rpz.Policy {
 	p := &rpz.Policy{}
 	for _, text := range zones {
 		apex, rules, _ := strings.Cut(text, "\n")
-		z := &rpz.Zone{Name: name(t, apex), Override: rpz.Given, MaxTTL: 5, Outline: new(rpz.Outline), Served: zone.NewServed(build(t, apex, rules+"\n"))}
+		z := &rpz.Zone{Name: name(t, apex), Override: rpz.Given, MaxTTL: 5, Summary: new(rpz.Summary), Served: zone.NewServed(build(t, apex, rules+"\n"))}
 		p.Zones = append(p.Zones, z)
 	}
 	return p
@@ -414,8 +414,8 @@ func TestPrefixes(t *testing.T) {
 			}
 			all += owner + ".rpz-ip CNAME p" + fmt.Sprint(bits) + ".\n"
 			every := policy(t, "a\n"+all)
-			for _, outline := range []*rpz.Outline{nil, new(rpz.Outline)} {
-				every.Zones[0].Outline = outline
+			for _, outline := range []*rpz.Summary{nil, new(rpz.Summary)} {
+				every.Zones[0].Summary = outline
 				for range 2 { // the second time more is known
 					if got, want := summary(new(rpz.Searcher).Judge(every, q)), fmt.Sprintf("cname a. ip p%d.", bits); got != want {
 						t.Errorf("%s: %s, want %s", text, got, want)

@@ -296,7 +296,7 @@ func (sub *Subject) policy(rules [][]string, wait bool) *rpz.Policy {
 	}
 	return &rpz.Policy{Zones: []*rpz.Zone{{
 		Name: []byte("\x06policy\x00"), Served: zone.NewServed(dnstest.Zone(sub.t, "policy.", text)), Override: rpz.Given,
-		MaxTTL: 5, BreakDNSSEC: true, WaitServers: wait, EDE: -1, Outline: new(rpz.Outline),
+		MaxTTL: 5, BreakDNSSEC: true, WaitServers: wait, EDE: -1, Summary: new(rpz.Summary),
 	}}}
 }
 

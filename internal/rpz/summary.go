@@ -8,13 +8,13 @@ import (
 	"port53/internal/zone"
 )
 
-// An Outline is what is worth knowing of the versions of a policy zone before anything is looked for:
+// A Summary is what is worth knowing of the versions of a policy zone before anything is looked for:
 // which triggers it has, and which lengths of prefixes. It outlives generations; the zero value is ready.
 //
 // It is found out with the first question that a version judges. What has changed since the version
 // before is looked at there and then; a version that was compiled again is read beside, and until that is
 // done prefixes of all lengths are looked for.
-type Outline struct {
+type Summary struct {
 	now atomic.Pointer[shape]
 }
 
@@ -51,7 +51,7 @@ func (m *mask) below(n int) int {
 
 // shaped returns the shape of a version of a zone.
 func (z *Zone) shaped(v *zone.Zone) *shape {
-	o := z.Outline
+	o := z.Summary
 	if o == nil {
 		return look(v)
 	}
@@ -92,7 +92,7 @@ func look(v *zone.Zone) *shape {
 }
 
 // read finds out the lengths of a version.
-func (o *Outline) read(s *shape) {
+func (o *Summary) read(s *shape) {
 	full := *s
 	full.of.NamesSince(nil, full.note)
 	full.known = true
