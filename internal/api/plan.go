@@ -347,16 +347,16 @@ type undoRequest struct {
 }
 
 // pointOf reads a serial or a moment.
-func pointOf(text string) (zones.HistoryEntry, error) {
+func pointOf(text string) (zones.VersionRef, error) {
 	if n, err := strconv.ParseUint(text, 10, 32); err == nil {
 		serial := uint32(n)
-		return zones.HistoryEntry{Serial: &serial}, nil
+		return zones.VersionRef{Serial: &serial}, nil
 	}
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return zones.HistoryEntry{}, &problem{status: http.StatusBadRequest, text: "write a serial, or a time such as 2026-11-30T12:00:00Z"}
+		return zones.VersionRef{}, &problem{status: http.StatusBadRequest, text: "write a serial, or a time such as 2026-11-30T12:00:00Z"}
 	}
-	return zones.HistoryEntry{Time: at}, nil
+	return zones.VersionRef{Time: at}, nil
 }
 
 func ownUndo(c *call) error {
@@ -371,7 +371,7 @@ func ownUndo(c *call) error {
 	if err := c.read(&request); err != nil {
 		return err
 	}
-	point := zones.HistoryEntry{Serial: request.Serial}
+	point := zones.VersionRef{Serial: request.Serial}
 	if request.At != "" {
 		if point, err = pointOf(request.At); err != nil {
 			return err

@@ -249,7 +249,7 @@ func (e *Engine) TestPolicy(view *View, name []byte, typ wire.Type, client netip
 	return view.judgeZones(name, typ, client, answer)
 }
 
-// judgeLists is Judge for lists. It reports whether what they say is done.
+// judgeLists is TestPolicy for lists. It reports whether what they say is done.
 func (g *Generation) judgeLists(view *View, name []byte, typ wire.Type, client netip.Addr, answer *cache.Answer) (PolicyResult, bool) {
 	if g.Filter == nil || view.Policy == nil {
 		return PolicyResult{}, false

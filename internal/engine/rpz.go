@@ -237,7 +237,7 @@ func (learner) Late() {}
 // Drop implements [resolver.Waiter].
 func (learner) Drop() {}
 
-// judgeZones is Judge for policy zones.
+// judgeZones is TestPolicy for policy zones.
 func (v *View) judgeZones(name []byte, typ wire.Type, client netip.Addr, answer *cache.Answer) PolicyResult {
 	var split wire.SplitName
 	split.Set(name)

@@ -12,9 +12,9 @@ import (
 	"port53/internal/zone"
 )
 
-// A HistoryEntry is a version that a zone has had: by its serial, or by when it was served. The zero Point is the
+// A VersionRef is a version that a zone has had: by its serial, or by when it was served. The zero VersionRef is the
 // version before the last change.
-type HistoryEntry struct {
+type VersionRef struct {
 	Serial *uint32
 	Time   time.Time
 }
@@ -33,7 +33,7 @@ func (m *Manager) History(key []byte) ([]*zone.Delta, error) {
 }
 
 // At returns the version that a zone had at a point, before it is signed here.
-func (m *Manager) At(key []byte, at HistoryEntry) (*zone.Zone, error) {
+func (m *Manager) At(key []byte, at VersionRef) (*zone.Zone, error) {
 	z := m.find(key)
 	if z == nil {
 		return nil, errNotServed
@@ -44,7 +44,7 @@ func (m *Manager) At(key []byte, at HistoryEntry) (*zone.Zone, error) {
 
 // at returns the version that a zone has, the one that it had at a point, and what led from there to
 // here. It does not wait.
-func (z *managed) at(at HistoryEntry) (now, then *zone.Zone, since []*zone.Delta, err error) {
+func (z *managed) at(at VersionRef) (now, then *zone.Zone, since []*zone.Delta, err error) {
 	p := z.plain.Load()
 	if p == nil || p.zone == nil {
 		return nil, nil, nil, errors.New("the zone is not loaded")
@@ -69,7 +69,7 @@ func (z *managed) at(at HistoryEntry) (now, then *zone.Zone, since []*zone.Delta
 }
 
 // point returns which difference is the first after a point.
-func (p *past) point(at HistoryEntry) (int, error) {
+func (p *past) point(at VersionRef) (int, error) {
 	n := len(p.deltas)
 	switch {
 	case at.Serial != nil && *at.Serial == p.zone.Serial():
@@ -117,7 +117,7 @@ const undoTries = 16
 
 // Undo gives a zone the content that it had at a point, with a newer serial, which is not one that it had
 // before: secondaries follow. base, if it is not nil, is the serial that the zone is to have until then.
-func (m *Manager) Undo(key []byte, by string, at HistoryEntry, base *uint32) (EditResult, error) {
+func (m *Manager) Undo(key []byte, by string, at VersionRef, base *uint32) (EditResult, error) {
 	z := m.find(key)
 	if z == nil {
 		return EditResult{}, errNotServed

@@ -120,7 +120,7 @@ func TestUndo(t *testing.T) {
 				serials = append(serials, e.From)
 			}
 		}
-		at := zones.HistoryEntry{}
+		at := zones.VersionRef{}
 		want := before
 		switch edited := look(); {
 		case edited == before:
@@ -164,25 +164,25 @@ func TestUndo(t *testing.T) {
 func TestUndoRefuses(t *testing.T) {
 	s, _, again := newUpdated(t)
 	key := dnstest.Name(t, "test.")
-	refused := func(at zones.HistoryEntry, base *uint32, text string) {
+	refused := func(at zones.VersionRef, base *uint32, text string) {
 		t.Helper()
 		if _, err := s.manager.Undo(key, "a test", at, base); err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("%v, want %q", err, text)
 		}
 	}
 	serial := func(n uint32) *uint32 { return &n }
-	refused(zones.HistoryEntry{}, nil, "no change of the zone is known")
-	refused(zones.HistoryEntry{Serial: serial(9)}, nil, "serial 9 is not in the history")
+	refused(zones.VersionRef{}, nil, "no change of the zone is known")
+	refused(zones.VersionRef{Serial: serial(9)}, nil, "serial 9 is not in the history")
 	s.update(1, wire.NoError)
 	s.update(2, wire.NoError)
-	refused(zones.HistoryEntry{Serial: serial(9)}, nil, "which begins with serial 1")
-	refused(zones.HistoryEntry{Time: time.Unix(1, 0)}, nil, "does not go back that far")
-	refused(zones.HistoryEntry{}, serial(1), "the zone has serial 3, and not 1")
+	refused(zones.VersionRef{Serial: serial(9)}, nil, "which begins with serial 1")
+	refused(zones.VersionRef{Time: time.Unix(1, 0)}, nil, "does not go back that far")
+	refused(zones.VersionRef{}, serial(1), "the zone has serial 3, and not 1")
 	again() // what is known lasts
-	if z, err := s.manager.At(key, zones.HistoryEntry{Serial: serial(2)}); err != nil || z.Serial() != 2 || strings.Contains(content(z), "u2") || !strings.Contains(content(z), "u1") {
+	if z, err := s.manager.At(key, zones.VersionRef{Serial: serial(2)}); err != nil || z.Serial() != 2 || strings.Contains(content(z), "u2") || !strings.Contains(content(z), "u1") {
 		t.Errorf("%v", err)
 	}
-	if e, err := s.manager.Undo(key, "a test", zones.HistoryEntry{Serial: serial(1)}, serial(3)); err != nil || e.To != 4 || strings.Contains(content(e.Zone), "u1") {
+	if e, err := s.manager.Undo(key, "a test", zones.VersionRef{Serial: serial(1)}, serial(3)); err != nil || e.To != 4 || strings.Contains(content(e.Zone), "u1") {
 		t.Errorf("%+v %v", e, err)
 	}
 }
