@@ -29,7 +29,7 @@ const (
 // Top is what port53 top counts.
 type Top struct {
 	Record string        `yaml:"record" is:"word" words:"asked always off" default:"asked"`
-	Keep   time.Duration `yaml:"keep" default:"1h" min:"1m" max:"168h"`
+	Keep   time.Duration `yaml:"keep" default:"1h" min:"1m" max:"7d"`
 }
 
 // Dnstap is where queries and replies are sent with their octets.

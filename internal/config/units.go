@@ -110,7 +110,10 @@ func durationText(d time.Duration) string {
 	if d == 0 {
 		return "0s"
 	}
-	return inUnits(int64(d), timeUnits()[2:]) // not in days: 24h is clearer than 1d beside 1h
+	if d >= 2*day && d%day == 0 {
+		return inUnits(int64(d), timeUnits()[1:]) // 90d: nobody reads 2160h
+	}
+	return inUnits(int64(d), timeUnits()[2:]) // 24h is clearer than 1d beside 1h
 }
 
 func (k *key) parseSize(s scalar) (any, *problem) {
