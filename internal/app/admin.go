@@ -52,7 +52,11 @@ func (a *App) sealed(now time.Time) (at []EncryptedListener, shown []Certificate
 		return nil, nil
 	}
 	for _, l := range a.server.Encrypted() {
-		over := map[server.Transport]string{server.DoT: "DNS over TLS", server.DoH: "DNS over HTTPS", server.DoQ: "DNS over QUIC"}[l.Transport]
+		over := map[server.Transport]string{
+			server.DoT: "DNS over TLS",
+			server.DoH: "DNS over HTTPS",
+			server.DoQ: "DNS over QUIC",
+		}[l.Transport]
 		if l.Transport == server.DoH && l.QUIC {
 			over = "DNS over HTTP/3"
 		}

@@ -88,7 +88,8 @@ func (a *App) discovery(c *config.Config, now time.Time) *engine.Discovery {
 		}
 		for _, o := range offers(a.startedWith) {
 			for _, l := range listeners {
-				if l.Transport != o.over || o.over == server.DoH && l.QUIC || len(a.startedWith.WithoutProxies([]netip.AddrPort{l.Addr})) == 0 {
+				direct := a.startedWith.WithoutProxies([]netip.AddrPort{l.Addr})
+				if l.Transport != o.over || o.over == server.DoH && l.QUIC || len(direct) == 0 {
 					continue // HTTP/3 is told of with HTTP/2; behind a proxy nobody is answered directly
 				}
 				if l.Addr.Addr() == addr || l.Addr.Addr().IsUnspecified() && l.Addr.Addr().Is4() == addr.Is4() {

@@ -159,7 +159,9 @@ type Zone struct {
 // The SOA record, where there is one, is the zone's and signed; one proof that does not
 // hold spoils all. NoProof means that nothing in the reply is of the zone: the name may
 // lie in another one, which nobody told of.
-func (z *Zone) VerifyNegative(name []byte, t wire.Type, nxdomain bool, sets []*wire.RRset, now time.Time, w *Work) ([]*wire.RRset, Proof, Reason) {
+func (z *Zone) VerifyNegative(
+	name []byte, t wire.Type, nxdomain bool, sets []*wire.RRset, now time.Time, w *Work,
+) ([]*wire.RRset, Proof, Reason) {
 	var good []*wire.RRset
 	if at := slices.IndexFunc(sets, func(s *wire.RRset) bool { return s.Type == wire.TypeSOA }); at >= 0 {
 		soa := sets[at]

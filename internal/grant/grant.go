@@ -201,7 +201,9 @@ func (h *Holder) MayAny(want Verbs, apex []byte, now time.Time) bool {
 // MayServer reports whether the holder may do all of want with the server itself: such a grant is for
 // the whole of all zones.
 func (h *Holder) MayServer(want Verbs, now time.Time) bool {
-	return slices.ContainsFunc(h.Grants, func(g Grant) bool { return g.Zones.All && g.WholeZone() && g.Verbs&want == want && g.Active(now) })
+	return slices.ContainsFunc(h.Grants, func(g Grant) bool {
+		return g.Zones.All && g.WholeZone() && g.Verbs&want == want && g.Active(now)
+	})
 }
 
 func (h *Holder) any(want Verbs, apex []byte, now time.Time, fits func(*Grant) bool) bool {
