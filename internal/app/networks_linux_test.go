@@ -3,6 +3,7 @@ package app_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -128,5 +129,44 @@ func TestFollowsInterfaces(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestRiskOfNewAddress: a public address that the machine gets while the server runs is told of, as one that it had at
+// the start would be.
+func TestRiskOfNewAddress(t *testing.T) {
+	if !ownNetwork(t) {
+		return
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "port53.yaml")
+	text := "role: internal-resolver\nlisten: [0.0.0.0]\nstate_dir: state\ncontrol: {socket: off}\nmetrics: {listen: off}\n"
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log lockedBuffer
+	ctx, cancel := context.WithCancel(t.Context())
+	a, err := app.New(ctx, app.Options{Config: c, Network: lab.NewNet(lab.Options{Seed: 53}), Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx, nil) }()
+	if r := (&running{T: t, App: a}); !r.answered("127.0.0.1", "localhost. A +rd") {
+		t.Fatal("loopback is not answered")
+	}
+	const risk = "of which the public 198.51.100.1"
+	if strings.Contains(log.String(), risk) {
+		t.Fatalf("it is told of before it is there: %s", log.String())
+	}
+	ip(t, "addr", "add", "198.51.100.1/32", "dev", "lo")
+	until(t, risk, log.String, func() bool { return strings.Contains(log.String(), risk) })
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

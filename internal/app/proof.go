@@ -30,7 +30,7 @@ func ProofOf(c *config.Config) (*proof.Server, error) {
 	s := &proof.Server{
 		Listen: c.WithoutProxies(c.Listen), DoT: c.WithoutProxies(c.Encrypted.DoT), DoH: c.WithoutProxies(c.Encrypted.DoH.Listen),
 		Recurses: c.Recurses(),
-		Version: c.Identity.Version, UDPSize: c.EDNS.UDPSize, Socket: c.Control.Socket, Files: filesOf(c), State: c.Firewall.StateDir,
+		Version:  c.Identity.Version, UDPSize: c.EDNS.UDPSize, Socket: c.Control.Socket, Files: filesOf(c), State: c.Firewall.StateDir,
 		MayQuery:   func(a netip.Addr) bool { return who.of(a).access.MayQuery(a) },
 		MayRecurse: func(a netip.Addr) bool { v := who.of(a); return v.recurses && v.access.MayRecurse(a) },
 	}
