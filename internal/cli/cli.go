@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -105,6 +106,9 @@ func Main(ctx context.Context, args []string, in io.Reader, out, errOut io.Write
 func misused(cmd *cobra.Command, err error) *exit {
 	e := &exit{code: exitUsage, text: err.Error(), hint: "see " + cmd.CommandPath() + " --help"}
 	if cmd.HasSubCommands() {
+		if meant := meantCommands(cmd, e.text); meant != "" {
+			e.hint = "did you mean " + meant + "? " + e.hint
+		}
 		return e
 	}
 	e.hint = "usage: " + cmd.UseLine() + "; " + e.hint
@@ -119,6 +123,37 @@ func misused(cmd *cobra.Command, err error) *exit {
 		e.text = fmt.Sprintf("%s needs %s", cmd.CommandPath(), arguments(most))
 	}
 	return e
+}
+
+// meantCommands returns the commands that may be meant by an unknown one below cmd, of which cobra says text: those
+// with nearly its name, else those that have it elsewhere, as reload, which other servers have for a zone.
+func meantCommands(cmd *cobra.Command, text string) string {
+	var name, parent string
+	if !counted(text, "unknown command %q for %q", &name, &parent) {
+		return ""
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	var paths []string
+	for _, near := range cmd.SuggestionsFor(name) {
+		paths = append(paths, cmd.CommandPath()+" "+near)
+	}
+	if len(paths) == 0 {
+		paths = commandsNamed(cmd.Root(), name)
+	}
+	slices.Sort(paths)
+	return strings.Join(paths, " or ")
+}
+
+// commandsNamed returns the paths of all commands below cmd with a name.
+func commandsNamed(cmd *cobra.Command, name string) []string {
+	var paths []string
+	for _, c := range cmd.Commands() {
+		if c.Name() == name && c.IsAvailableCommand() {
+			paths = append(paths, c.CommandPath())
+		}
+		paths = append(paths, commandsNamed(c, name)...)
+	}
+	return paths
 }
 
 // counted reports whether text has the form of format, and reads its numbers.

@@ -42,6 +42,18 @@ func configFlag(cmd *cobra.Command, file *string) {
 	cmd.Flags().StringVarP(file, "config", "c", defaultConfig, "the configuration file")
 }
 
+// configArgument takes the configuration from the argument, as the commands of other servers that check one do.
+func configArgument(cmd *cobra.Command, args []string, file *string) error {
+	switch {
+	case len(args) == 0:
+	case cmd.Flags().Changed("config"):
+		return failure(exitUsage, "give one of them", "two configurations: %s and --config %s", args[0], *file)
+	default:
+		*file = args[0]
+	}
+	return nil
+}
+
 // loadConfig reads the file; what is wrong with it becomes the command's error.
 // Zone files that cannot be read are told apart: the other zones can be served.
 func loadConfig(file string) (c *config.Config, missing config.Errors, err error) {
@@ -94,23 +106,27 @@ func newConfigCheck(s *streams) *cobra.Command {
 	var asJSON bool
 	var view viewChoice
 	cmd := &cobra.Command{
-		Use:   "check [--config FILE] [--client ADDRESS [--at ADDRESS] [--key NAME]]",
+		Use:   "check [FILE] [--client ADDRESS [--at ADDRESS] [--key NAME]]",
 		Short: "Check a configuration and its zones as serve would",
 		Long: `check validates a configuration as serve would. It reads every zone file, looks up the user
 that the key "user" names, and tests whether the listen addresses can be bound, even while
 port53 is running. Run by root, it reads the files as that user, because each reload does so.
-Each error has its position, FILE:LINE:COLUMN, and says what to do.
+Each error has its position, FILE:LINE:COLUMN, and says what to do. FILE is the same as
+--config FILE.
 
 With --client it shows which view that client gets and what it may do, and reads no
 zones.
 
 Similar: named-checkconf -z, nsd-checkconf, knotc conf-check, unbound-checkconf.
 Exit codes: 0 valid, 1 a zone is broken, 2 the configuration cannot be used.`,
-		Example: `  port53 config check --config port53.yaml
+		Example: `  port53 config check port53.yaml
   port53 config check --client 10.1.2.3 --at 192.0.2.53
   port53 config check --json | jq '.[] | select(.failed)'`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := configArgument(cmd, args, &file); err != nil {
+				return err
+			}
 			c, missing, err := loadToServe(file)
 			if err != nil {
 				return err
@@ -155,7 +171,8 @@ Exit codes: 0 valid, 1 a zone is broken, 2 the configuration cannot be used.`,
 				)
 			}
 			if n := len(c.Warnings()); n > 0 {
-				return failure(exitFindings, "the server serves all the same, and clients turn away", "%d problems with certificates", n)
+				const hint = "the server serves all the same, and clients turn away"
+				return failure(exitFindings, hint, "%s with certificates", count(n, "problem"))
 			}
 			if !asJSON {
 				terms, err := app.Terms(c)
@@ -163,7 +180,7 @@ Exit codes: 0 valid, 1 a zone is broken, 2 the configuration cannot be used.`,
 					return startError(err)
 				}
 				s.printTerms(terms)
-				fmt.Fprintf(s.out, "%s: good, %d zones\n", file, len(report))
+				fmt.Fprintf(s.out, "%s: good, %s\n", file, count(len(report), "zone"))
 			}
 			return nil
 		},
@@ -195,16 +212,20 @@ func newConfigShow(s *streams) *cobra.Command {
 	var file string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "show [--config FILE]",
+		Use:   "show [FILE]",
 		Short: "Print every setting in effect and where it comes from",
 		Long: `show prints each key with its value and its origin: default, or the FILE:LINE that
-sets it. Zones added with port53 zone add are included. Zone files are not read.
+sets it. Zones added with port53 zone add are included. Zone files are not read. FILE is
+the same as --config FILE.
 
 Similar: named-checkconf -p, nsd-checkconf -v, unbound-checkconf -o, knotc conf-read.`,
-		Example: `  port53 config show --config port53.yaml
+		Example: `  port53 config show port53.yaml
   port53 config show --json | jq '.[] | select(.origin != "default")'`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := configArgument(cmd, args, &file); err != nil {
+				return err
+			}
 			c, _, err := loadConfig(file)
 			if err != nil {
 				return err

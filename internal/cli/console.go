@@ -207,7 +207,7 @@ Exit codes: 0 printed, 2 no server was reached.`,
 				for _, g := range u.Grants {
 					may = append(may, describeGrant(g, app.UsersFile))
 				}
-				ways := fmt.Sprintf("%d passkeys", len(u.Passkeys))
+				ways := count(len(u.Passkeys), "passkey")
 				if u.Password {
 					ways += ", password"
 				}

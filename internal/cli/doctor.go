@@ -145,5 +145,5 @@ func (s *streams) printFindings(found []doctor.Finding, all bool) {
 			}
 		}
 	}
-	fmt.Fprintf(s.out, "%d examined, %d problems, %d unknown\n", len(found), problems, unknown)
+	fmt.Fprintf(s.out, "%d examined, %s, %d unknown\n", len(found), count(problems, "problem"), unknown)
 }

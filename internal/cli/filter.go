@@ -137,7 +137,7 @@ if any.`,
 			for i := range r.Lists {
 				s.printList(&r.Lists[i])
 			}
-			fmt.Fprintf(s.out, "%d rules in %.1f MiB\n", r.Rules, float64(r.Octets)/(1<<20))
+			fmt.Fprintf(s.out, "%s in %.1f MiB\n", count(r.Rules, "rule"), float64(r.Octets)/(1<<20))
 			if r.Paused != nil {
 				fmt.Fprintf(s.out, "nothing is filtered until %s\n", r.Paused.Local().Format("15:04:05"))
 			}
@@ -154,7 +154,8 @@ func (s *streams) printList(l *app.ListStatus) {
 	if l.Loaded != nil {
 		loaded = l.Loaded.Local().Format("2006-01-02 15:04")
 	}
-	fmt.Fprintf(s.out, "%s: %d rules, read %s, %d answers blocked\n  from %s\n", l.Name, l.Stats.Rules, loaded, l.Blocked, l.From)
+	fmt.Fprintf(s.out, "%s: %s, read %s, %s blocked\n  from %s\n",
+		l.Name, count(l.Stats.Rules, "rule"), loaded, count(int(l.Blocked), "answer"), l.From)
 	if n := l.Stats.Skipped + l.Stats.NoRegex + l.Stats.Wrong; n > 0 {
 		fmt.Fprintf(s.out, "  %d lines skipped (for web pages and URLs %d, regular expressions %d, not understood %d)\n",
 			n, l.Stats.Skipped, l.Stats.NoRegex, l.Stats.Wrong)
@@ -206,7 +207,7 @@ Exit codes: 0 all lists are up to date, 1 a list failed, 2 no server was reached
 				if u.Problem != "" {
 					state = "as it was"
 				}
-				fmt.Fprintf(s.out, "%s: %s, %d rules\n", u.Name, state, u.Stats.Rules)
+				fmt.Fprintf(s.out, "%s: %s, %s\n", u.Name, state, count(u.Stats.Rules, "rule"))
 			}
 			return err
 		},

@@ -302,7 +302,7 @@ func (s *streams) printTrial(t *trial) {
 		}
 		fmt.Fprintf(s.out, "%s  %-*s  to %-24s  %-8s  %s  (%s)\n", c.Proto, width, c.From, c.To, c.Got, mark, c.Who)
 	}
-	fmt.Fprintf(s.out, "%d packets, %d wrong\n", len(t.Cases), t.Wrong)
+	fmt.Fprintf(s.out, "%s, %d wrong\n", count(len(t.Cases), "packet"), t.Wrong)
 	s.printDifference(t.Status)
 }
 

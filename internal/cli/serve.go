@@ -356,7 +356,7 @@ Exit codes: 0 everything was loaded, 1 something was refused, 2 no server was re
 					return err
 				}
 			} else if err == nil {
-				fmt.Fprintf(s.out, "reloaded: %d zones loaded, %d unchanged, %d removed\n", r.Loaded, r.Unchanged, r.Removed)
+				fmt.Fprintf(s.out, "reloaded: %s loaded, %d unchanged, %d removed\n", count(r.Loaded, "zone"), r.Unchanged, r.Removed)
 			}
 			if len(r.Restart) > 0 {
 				fmt.Fprintf(s.err, "port53: changes to %s count from the next start on\n", strings.Join(r.Restart, ", "))

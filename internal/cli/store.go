@@ -95,9 +95,9 @@ func printExamination(s *streams, x *store.DirStatus, bad int) {
 		fmt.Fprintln(s.out, "a server is using the directory: what it is writing may look torn")
 	}
 	if bad == 0 {
-		fmt.Fprintf(s.out, "%d files, all of them can be used\n", len(x.Files))
+		fmt.Fprintf(s.out, "%s, all of them can be used\n", count(len(x.Files), "file"))
 	} else {
-		fmt.Fprintf(s.out, "%d files, %d of them cannot be used\n", len(x.Files), bad)
+		fmt.Fprintf(s.out, "%s, %d of them cannot be used\n", count(len(x.Files), "file"), bad)
 	}
 }
 
@@ -169,7 +169,7 @@ func judgeGrants(path, line string) (verdict store.Verdict, text string, known b
 	g, err := config.ParseGranted(content)
 	switch {
 	case err == nil:
-		return store.Intact, fmt.Sprintf("%d keys and %d tokens of port53 grant add", len(g.Keys), len(g.Tokens)), true
+		return store.Intact, count(len(g.Keys), "key") + " and " + count(len(g.Tokens), "token") + " of port53 grant add", true
 	case strings.HasPrefix(line, "port53 grants ") && line != config.GrantsLine:
 		return store.UnknownFormat, err.Error(), true
 	}
@@ -185,7 +185,7 @@ func judgeAdded(path, line string) (verdict store.Verdict, text string, known bo
 	n, err := config.CountAdded(content)
 	switch {
 	case err == nil:
-		return store.Intact, fmt.Sprintf("%d zones that port53 zone add has added", n), true
+		return store.Intact, count(n, "zone") + " that port53 zone add has added", true
 	case strings.HasPrefix(line, "port53 added ") && line != config.AddedLine:
 		return store.UnknownFormat, fmt.Sprintf("its first line is %q, and this version reads %q", line, config.AddedLine), true
 	}

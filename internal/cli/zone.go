@@ -277,18 +277,18 @@ func (s *streams) printAccepted(c *checked) {
 	if c.DNSSEC != nil {
 		c.DNSSEC.print(s, c.File)
 	}
-	switch d := c.DNSSEC; {
-	case !c.Accepted:
+	if !c.Accepted {
 		fmt.Fprintf(s.out, "zone %s: not accepted\n", c.Zone)
-	case d == nil:
-		fmt.Fprintf(s.out, "zone %s: accepted, serial %d, %d names, %d records\n", c.Zone, c.Serial, c.Names, c.Records)
-	case d.Verified:
-		fmt.Fprintf(s.out, "zone %s: accepted, serial %d, %d names, %d records; %s verified, the first expires %s\n",
-			c.Zone, c.Serial, c.Names, c.Records, count(d.Signatures, "signature"), d.Expires)
-	default:
-		fmt.Fprintf(s.out, "zone %s: accepted, serial %d, %d names, %d records; bogus to validators, %s\n",
-			c.Zone, c.Serial, c.Names, c.Records, count(d.Errors, "error"))
+		return
 	}
+	signed := ""
+	if d := c.DNSSEC; d != nil && d.Verified {
+		signed = fmt.Sprintf("; %s verified, the first expires %s", count(d.Signatures, "signature"), d.Expires)
+	} else if d != nil {
+		signed = "; bogus to validators, " + count(d.Errors, "error")
+	}
+	fmt.Fprintf(s.out, "zone %s: accepted, serial %d, %s, %s%s\n",
+		c.Zone, c.Serial, count(c.Names, "name"), count(c.Records, "record"), signed)
 }
 
 // guessOrigin returns the owner of the file's SOA if it does not depend on an

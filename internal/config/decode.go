@@ -311,9 +311,30 @@ func (d *decoder) syntax(err error) {
 			at = position{line: t.Position.Line, col: t.Position.Column}
 		}
 	}
-	hint := ""
-	if strings.Contains(text, "'\t'") {
-		text, hint = "found a tab", "YAML allows only spaces for indentation: replace the tab with spaces"
-	}
+	text, hint := plainSyntax(text)
 	d.fail(at, "this is not YAML: "+printable(strings.ReplaceAll(text, "\t", `\t`)), hint)
+}
+
+// plainSyntax returns what the parser says in words of somebody who has not written one, and what to do.
+func plainSyntax(text string) (plain, hint string) {
+	for _, p := range []struct{ begins, plain, hint string }{
+		{"found character '\t'", "found a tab", "YAML allows only spaces for indentation: replace the tab with spaces"},
+		{"tab character cannot", "found a tab", "YAML allows only spaces for indentation: replace the tab with spaces"},
+		{"found a tab character", "found a tab", "YAML allows only spaces for indentation: replace the tab with spaces"},
+		{
+			"mapping value is not allowed", "found a key where none can be",
+			"indent all keys of a block alike, and put a value in quotes if it has a colon and a space",
+		},
+		{"non-map value is specified", "expected key: value", "write a colon and a space after the key"},
+		{"',' or ']' must be specified", "a list that begins with [ is not closed before this", "write ] at its end"},
+		{"sequence end token ']' not found", "a list that begins with [ is not closed", "write ] at its end"},
+		{"',' or '}' must be specified", "a mapping that begins with { is not closed before this", "write } at its end"},
+		{"could not find end character of double-quoted text", "a value in double quotes is not closed", `write " at its end`},
+		{"could not find end character of single-quoted text", "a value in single quotes is not closed", "write ' at its end"},
+	} {
+		if strings.HasPrefix(text, p.begins) {
+			return p.plain, p.hint
+		}
+	}
+	return text, ""
 }

@@ -35,7 +35,7 @@ func foreignKeys() map[string]string {
 		"port": port, "localport": port, "ports": port,
 
 		"accesscontrol": allow, "allowfrom": allow, "allowquery": allow, "allowedclients": allow,
-		"allowrecursion": recursion, "allowquerycache": recursion,
+		"allowrecursion": recursion, "allowquerycache": recursion, "recursion": recursion, "recursive": recursion,
 		"acl": networks, "acls": networks, "namedacl": networks,
 
 		"maxcachesize": cache, "msgcachesize": cache, "rrsetcachesize": cache, "cachesize": cache,
