@@ -64,14 +64,13 @@ func (t *task) judged(in *inquiry, a *cache.Answer, text string) {
 func (r *Resolver) wanted(in *inquiry, a *cache.Answer, text string, answered *Judge) (first Wanted, reply time.Time) {
 	w := &r.waiting
 	w.mu.Lock()
+	if in.answer == nil { // once: who joins later reads it without the lock
+		in.answer, in.text = a, text
+	}
 	waiters := slices.Clone(in.waiters)
 	w.mu.Unlock()
 	for _, me := range waiters {
-		var wants Wanted
-		j, ok := me.Waiter.(Judge)
-		if ok {
-			wants = j.Wants(a)
-		}
+		wants := me.wants(a)
 		done := wants.Name == nil || wants.Meanwhile
 		w.mu.Lock()
 		gone := me.gone
@@ -79,15 +78,15 @@ func (r *Resolver) wanted(in *inquiry, a *cache.Answer, text string, answered *J
 		case gone:
 		case done:
 			w.leave(me)
-		case me.late != nil:
-			me.late.Stop() // there is an answer, which is better than a stale one
+		default:
+			me.neverLate()
 		}
 		w.mu.Unlock()
 		switch {
 		case gone:
 		case done:
 			if wants.Meanwhile && *answered == nil {
-				*answered = j
+				*answered = me.Waiter.(Judge)
 			}
 			me.Answer(a, text)
 		case first.Name == nil:
@@ -100,6 +99,44 @@ func (r *Resolver) wanted(in *inquiry, a *cache.Answer, text string, answered *J
 		first, reply = (*answered).Wants(a), time.Now().Add(maxNSTime+nsReserve)
 	}
 	return first, reply
+}
+
+// wants returns what has to be known before the waiter gets an answer.
+func (me *waiter) wants(a *cache.Answer) (w Wanted) {
+	if j, ok := me.Waiter.(Judge); ok {
+		w = j.Wants(a)
+	}
+	return w
+}
+
+// neverLate stops the clock that allows a stale answer: there is one that is not.
+func (me *waiter) neverLate() {
+	if me.late != nil {
+		me.late.Stop()
+	}
+}
+
+// joinAnswered gives a waiter the answer of an inquiry that it has joined when the answer was known already, unless the
+// waiter, too, wants to know servers first, which are being looked up.
+func (r *Resolver) joinAnswered(in *inquiry, me *waiter) {
+	defer r.work.Done()
+	wants := me.wants(in.answer)
+	w := &r.waiting
+	w.mu.Lock()
+	gone := me.gone
+	waits := wants.Name != nil && !wants.Meanwhile && w.asked[in.key] == in
+	switch {
+	case gone:
+	case waits:
+		me.neverLate()
+		in.waiters = append(in.waiters, me)
+	default:
+		w.leave(me)
+	}
+	w.mu.Unlock()
+	if !gone && !waits {
+		me.Answer(in.answer, in.text)
+	}
 }
 
 // FindServers looks up what the cache does not know of the servers of the zones that a name is in, as for a

@@ -423,9 +423,13 @@ func TestJudge(t *testing.T) {
 // Who waits is answered in time whatever becomes of the servers, and who wants none does not wait for them. Nobody gets
 // a stale answer where there is another.
 func TestJudgeInTime(t *testing.T) {
-	for _, c := range []struct{ reply, least, most time.Duration }{
-		{1500 * time.Millisecond, time.Second, 1499 * time.Millisecond},
-		{10 * time.Second, 1500 * time.Millisecond, 2001 * time.Millisecond},
+	for _, c := range []struct {
+		reply, least, most time.Duration
+		joins              bool // the others ask when the servers are being looked up for the first
+	}{
+		{1500 * time.Millisecond, time.Second, 1499 * time.Millisecond, false},
+		{10 * time.Second, 1500 * time.Millisecond, 2001 * time.Millisecond, false},
+		{10 * time.Second, 1500 * time.Millisecond, 2001 * time.Millisecond, true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			e := newEstate(t, func(s *resolver.Settings) { s.Limits.Reply, s.StaleWait = c.reply, 300*time.Millisecond })
@@ -435,6 +439,9 @@ func TestJudgeInTime(t *testing.T) {
 			j, plain, meanwhile := e.judging("www.child.example.com."), make(waiter, 1), e.judging("www.child.example.com.")
 			meanwhile.meanwhile = true
 			e.r.Ask(&resolver.Request{Name: wire.Lower(nil, dnstest.Name(t, j.name)), Type: wire.TypeA, Waiter: j, Stale: true})
+			if c.joins {
+				synctest.Wait()
+			}
 			e.asks(plain, j.name, false)
 			e.asks(meanwhile, j.name, false)
 			<-plain

@@ -85,6 +85,8 @@ type inquiry struct {
 	journal atomic.Pointer[journal] // of who works on it; nil: of nobody, or nothing is remembered
 	told    bool                    // by the journal's lock: what was done until somebody had to be answered is remembered
 	brief   bool                    // it ends when whoever asked first has been told that there is no answer
+	answer  *cache.Answer           // once it is known, by the lock of waiting: what is left is to look up servers to judge it by
+	text    string                  // of the answer
 }
 
 type waiter struct {
@@ -196,19 +198,9 @@ func (r *Resolver) Ask(q *Request) {
 		w.working++
 	}
 	if me != nil {
-		arrived := q.Arrived
-		if arrived.IsZero() {
-			arrived = time.Now()
-		}
-		me.reply, me.in = arrived.Add(limits.Reply), in
-		if w.due.push(me); w.due.first == me {
-			r.wind(limits.Reply)
-		}
-		in.waiters = append(in.waiters, me)
-		if q.Stale {
-			me.late = time.AfterFunc(config.StaleWait, me.Late)
-		}
+		r.wait(in, me, q, config)
 	}
+	known := in.answer != nil
 	w.mu.Unlock()
 	if victim != nil {
 		r.counters.Shed.Add(1)
@@ -217,6 +209,10 @@ func (r *Resolver) Ask(q *Request) {
 	r.counters.Questions.Add(1)
 	if !begin {
 		r.counters.Joined.Add(1)
+		if known && me != nil {
+			r.work.Add(1)
+			go r.joinAnswered(in, me) // the caller is not ready for an answer yet
+		}
 		return
 	}
 	r.work.Add(1)
@@ -224,6 +220,25 @@ func (r *Resolver) Ask(q *Request) {
 	case r.inquiries <- in: // somebody waits for work, whose stack has grown already
 	default:
 		go r.inquirer(in)
+	}
+}
+
+// wait makes me one of those who wait for the answer of in. The lock is held.
+func (r *Resolver) wait(in *inquiry, me *waiter, q *Request, config *Config) {
+	arrived := q.Arrived
+	if arrived.IsZero() {
+		arrived = time.Now()
+	}
+	me.reply, me.in = arrived.Add(config.Limits.Reply), in
+	due := &r.waiting.due
+	if due.push(me); due.first == me {
+		r.wind(config.Limits.Reply)
+	}
+	if in.answer == nil { // else joinAnswered sees to it
+		in.waiters = append(in.waiters, me)
+	}
+	if q.Stale {
+		me.late = time.AfterFunc(config.StaleWait, me.Late)
 	}
 }
 
