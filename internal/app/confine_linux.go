@@ -48,11 +48,19 @@ func keepNothing() error {
 	defer pinner.Unpin()
 	if _, _, errno := psx.Syscall3(unix.SYS_CAPSET, uintptr(unsafe.Pointer(head)), uintptr(unsafe.Pointer(none)), 0); errno != 0 {
 		var have [2]unix.CapUserData
-		if err := unix.Capget(head, &have[0]); err != nil || have != (*none) {
+		if err := unix.Capget(head, &have[0]); err != nil || !onlyBinds(&have) {
 			return fmt.Errorf("give up capabilities: %w", errno)
 		}
 	}
 	return nil
+}
+
+// onlyBinds reports whether no other capability is left than to bind ports below 1024: a unit of systemd that gives this
+// one may forbid all calls that change privileges.
+func onlyBinds(have *[2]unix.CapUserData) bool {
+	const binds = 1 << unix.CAP_NET_BIND_SERVICE
+	first := have[0]
+	return (first.Effective|first.Permitted|first.Inheritable)&^binds == 0 && have[1] == unix.CapUserData{}
 }
 
 // confine gives up for good what a server of c has no need of: capabilities, unless it stays
@@ -103,7 +111,7 @@ func (a *App) confineFiles(c *config.Config) error {
 		p.write = append(p.write, filepath.Dir(c.StateDir)) // a reload may make it
 	}
 	p.read, p.write = slices.DeleteFunc(p.read, noDirectory), slices.DeleteFunc(p.write, noDirectory)
-	// WithoutState its own places a server reads of the system: itself and its sockets, the time
+	// Beside its own places a server reads of the system: itself and its sockets, the time
 	// zone, and what names of hosts and users come from.
 	read := []string{"/etc/localtime", "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/passwd", "/etc/group"}
 	write := []string{"/dev/null"}

@@ -154,3 +154,27 @@ apt-get update 2>&1 || true
 		t.Errorf("a list that was changed is taken:\n%s", said)
 	}
 }
+
+// TestUnit has systemd judge the unit: all that it says is known to the systemd of Debian's stable release, and it leaves
+// little to be exposed.
+func TestUnit(t *testing.T) {
+	need(t, "systemd-analyze")
+	unit, err := os.ReadFile("../port53.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "port53.service")
+	text := strings.ReplaceAll(string(unit), "/usr/bin/port53", "/bin/true") // which need not be installed
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"security", "--offline=true", "--no-pager", "--threshold=15"},
+		{"verify", "--man=no"},
+	} {
+		said, err := exec.Command("systemd-analyze", append(args, file)...).CombinedOutput()
+		if err != nil || strings.Contains(string(said), "gnoring") {
+			t.Errorf("%v: %v\n%s", args, err, said)
+		}
+	}
+}
