@@ -6,14 +6,16 @@
 // a zone and is not served — comments, records that are switched off, its kind and its metadata — are
 // notes of its version (notes.go).
 //
-// Who asks shows a token; what its holder may do is asked of package grant for each zone, name and type.
-// A zone of which nothing may be read is not there. What the manager does not know, such as making zones
-// and keys, a [Host] does.
+// Who asks shows a token, or over TLS a client certificate instead; what its holder may do is asked of
+// package grant for each zone, name and type. Browsers show a certificate by themselves, whichever page
+// has them ask: what pages of other sites ask for is refused then. A zone of which nothing may be read is
+// not there. What the manager does not know, such as making zones and keys, a [Host] does.
 package api
 
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -53,6 +55,9 @@ type Host interface {
 
 	// Holder returns whose a token is; nil: nobody's.
 	Holder(token string) *grant.Holder
+	// CertificateHolder returns whose a client certificate is now, which was shown over TLS with what
+	// leads to an authority behind it; nil: nobody's.
+	CertificateHolder(chain []*x509.Certificate) *grant.Holder
 
 	// MakeZone adds a zone, which is not there yet, or returns an error that wraps ErrExists.
 	MakeZone(by string, z *ZoneSpec) error
@@ -232,6 +237,15 @@ func (c *call) by() string {
 	return c.holder.Kind.String() + " " + c.holder.Name + " from " + host
 }
 
+// credential is what the request was made with, for errors.
+func (c *call) credential() string {
+	switch c.holder.Kind {
+	case grant.Certificate, grant.User:
+		return "the " + c.holder.Kind.String()
+	}
+	return "the token"
+}
+
 // may reports whether the holder may do all of want with the records of a type at a name of a zone.
 func (c *call) may(want grant.Verbs, apex, name []byte, t wire.Type) bool {
 	return c.holder.May(want, apex, name, t, c.now)
@@ -250,10 +264,24 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	found := &route{pdns: path[0] == "api"}
-	c.again = func() *grant.Holder { return s.host.Holder(shown(r)) }
+	c.again = func() *grant.Holder { return s.holder(r) }
 	if c.holder = c.again(); c.holder == nil && r.Method != http.MethodOptions {
 		h.Set("WWW-Authenticate", `X-API-Key realm="port53"`)
-		c.fail(found, &problem{status: http.StatusUnauthorized, text: "show a token in X-API-Key, or as Authorization: Bearer"})
+		text := "show a token in X-API-Key, or as Authorization: Bearer"
+		switch {
+		case r.TLS == nil:
+		case len(r.TLS.PeerCertificates) == 0:
+			text += "; or a client certificate that a grant is for"
+		case shown(r) == "":
+			text += "; no grant is for the client certificate that was shown"
+		default:
+			text += "; the token is nobody's, and the client certificate counts only without one"
+		}
+		c.fail(found, &problem{status: http.StatusUnauthorized, text: text})
+		return
+	}
+	if c.holder != nil && c.holder.Kind == grant.Certificate && crossSite(r) {
+		c.fail(found, forbidden("a page of another site made this request: by a client certificate alone it is refused"))
 		return
 	}
 	c.serve(path)
@@ -318,6 +346,27 @@ func (s *Server) serveOwn(c *call) {
 		c.w.Header().Set("Cache-Control", "no-store")
 		c.serve(path)
 	}
+}
+
+// holder returns who makes a request: whose the token is that it shows, or if it shows none, whose the
+// client certificate of its connection is. Who shows both is who has the token, and nobody if it is
+// not good: rights are never added up.
+func (s *Server) holder(r *http.Request) *grant.Holder {
+	token := shown(r)
+	if token == "" && r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		return s.host.CertificateHolder(r.TLS.PeerCertificates)
+	}
+	return s.host.Holder(token)
+}
+
+// crossSite reports whether a browser sends a request for a page of another site. Browsers say so of all
+// that changes something, and show certificates to whoever has them ask.
+func crossSite(r *http.Request) bool {
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
+		return true
+	}
+	origin := r.Header.Get("Origin")
+	return origin != "" && origin != "https://"+r.Host
 }
 
 // shown returns the token that a request shows; empty: none.

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -47,6 +48,8 @@ func (operator) Check(context.Context, []byte) (json.RawMessage, error) { return
 
 // Signing is of both that a host is made of.
 func (host) Signing([]byte) (any, error) { return nil, errNothing }
+
+func (host) CertificateHolder([]*x509.Certificate) *grant.Holder { return nil }
 
 func (host) Holder(token string) *grant.Holder {
 	z, _ := grant.ParseZones([]string{"*"})

@@ -54,6 +54,7 @@ type AuditEntry struct {
 	Zone    string    `json:"zone,omitempty"`
 	Peer    string    `json:"peer,omitempty"`
 	Key     string    `json:"key,omitempty"`
+	Holder  string    `json:"certificate,omitempty"` // of a client certificate
 	By      string    `json:"by,omitempty"`
 	Text    string    `json:"text,omitempty"`
 	From    uint32    `json:"serial_before,omitempty"`
@@ -208,7 +209,7 @@ func ownTestFilter(c *call) error {
 func (c *call) signing() (zones.Snapshot, error) {
 	v, err := c.find(c.params[0])
 	if err == nil && !c.holder.MayAny(grant.Sign, v.Apex, c.now) {
-		err = forbidden("the token may not see keys of zone " + wire.NameText(v.Apex))
+		err = forbidden(c.credential() + " may not see keys of zone " + wire.NameText(v.Apex))
 	}
 	return v, err
 }
@@ -232,7 +233,7 @@ func ownRoll(c *call) error {
 		return err
 	}
 	if !c.holder.MayAny(grant.Sign, v.Apex, c.now) {
-		return forbidden("the token may not roll keys of zone " + wire.NameText(v.Apex))
+		return forbidden(c.credential() + " may not roll keys of zone " + wire.NameText(v.Apex))
 	}
 	tag, err := strconv.ParseUint(c.params[1], 10, 16)
 	if err != nil || tag == 0 {
@@ -254,7 +255,7 @@ func (c *call) with(want grant.Verbs, do func(key []byte) error) error {
 		return err
 	}
 	if !c.holder.MayAny(want, v.Apex, c.now) {
-		return forbidden("the token has no grant of " + want.String() + " for zone " + wire.NameText(v.Apex))
+		return forbidden(c.credential() + " has no grant of " + want.String() + " for zone " + wire.NameText(v.Apex))
 	}
 	if err := do(v.Key); err != nil {
 		return &problem{status: http.StatusConflict, text: err.Error()}

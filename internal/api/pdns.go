@@ -104,7 +104,7 @@ func (c *call) sees(apex []byte) bool {
 // admin refuses who may not do all with a zone.
 func (c *call) admin(apex []byte) error {
 	if !c.holder.MayWholeZone(grant.Admin, apex, c.now) {
-		return forbidden("the token may not administer zone " + wire.NameText(apex))
+		return forbidden(c.credential() + " may not administer zone " + wire.NameText(apex))
 	}
 	return nil
 }
@@ -121,7 +121,7 @@ func (c *call) administered() (zones.Snapshot, error) {
 // server refuses who may not do something with the server.
 func (c *call) server(want grant.Verbs) error {
 	if !c.holder.MayServer(want, c.now) {
-		return forbidden("the token has no grant of " + want.String() + " for all zones, names and types")
+		return forbidden(c.credential() + " has no grant of " + want.String() + " for all zones, names and types")
 	}
 	return nil
 }

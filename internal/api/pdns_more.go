@@ -358,7 +358,7 @@ func (c *call) keys(id string) (zone []byte, keys []Key, err error) {
 		return nil, nil, err
 	}
 	if !c.holder.MayAny(grant.Sign, v.Apex, c.now) {
-		return nil, nil, forbidden("the token may not see keys of zone " + wire.NameText(v.Apex))
+		return nil, nil, forbidden(c.credential() + " may not see keys of zone " + wire.NameText(v.Apex))
 	}
 	keys, err = c.host.Keys(v.Key)
 	return v.Key, keys, err

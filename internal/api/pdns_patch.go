@@ -271,7 +271,7 @@ func pdnsPatch(c *call) error {
 		return err
 	}
 	if len(changes) == 0 && !c.holder.MayAny(grant.Change, v.Apex, c.now) {
-		return forbidden("the token may not change zone " + wire.NameText(v.Apex))
+		return forbidden(c.credential() + " may not change zone " + wire.NameText(v.Apex))
 	}
 	if _, err := c.edit(v.Key, c.planned(v.Apex, changes)); err != nil {
 		return err
@@ -294,7 +294,7 @@ func (c *call) readChanges(apex []byte, list []document) ([]*change, error) {
 		}
 		seen[key] = true
 		if !c.may(grant.Change, apex, wire.Lower(nil, ch.owner), ch.t) {
-			return nil, forbidden("the token may not change " + ch.t.String() + " of " + wire.NameText(ch.owner))
+			return nil, forbidden(c.credential() + " may not change " + ch.t.String() + " of " + wire.NameText(ch.owner))
 		}
 		changes = append(changes, ch)
 	}

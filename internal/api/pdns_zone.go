@@ -312,7 +312,7 @@ func pdnsZoneAdd(c *call) error {
 	}
 	lower := wire.Lower(nil, apex)
 	if !c.holder.MayWholeZone(grant.Admin, lower, c.now) {
-		return forbidden("the token may not administer zone " + wire.NameText(lower))
+		return forbidden(c.credential() + " may not administer zone " + wire.NameText(lower))
 	}
 	if _, there := c.zones.Snapshot(lower); there {
 		return &problem{status: http.StatusConflict}
@@ -616,7 +616,7 @@ func pdnsZoneDrop(c *call) error {
 // notify refuses who may not say that a zone has changed.
 func (c *call) mayNotify(apex []byte) error {
 	if !c.holder.MayAny(grant.Notify, apex, c.now) {
-		return forbidden("the token may not have others told of zone " + wire.NameText(apex))
+		return forbidden(c.credential() + " may not have others told of zone " + wire.NameText(apex))
 	}
 	return nil
 }
@@ -666,7 +666,7 @@ func pdnsExport(c *call) error {
 	}
 	switch {
 	case !c.holder.MayWholeZone(grant.Read, v.Apex, c.now):
-		return forbidden("the token may not read the whole of zone " + wire.NameText(v.Apex))
+		return forbidden(c.credential() + " may not read the whole of zone " + wire.NameText(v.Apex))
 	case v.Served == nil:
 		return invalid("the zone is not loaded")
 	}

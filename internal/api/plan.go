@@ -316,7 +316,7 @@ func ownHistory(c *call) error {
 		return err
 	}
 	if !c.holder.MayWholeZone(grant.Read, v.Apex, c.now) {
-		return forbidden("the token may not read the whole of zone " + wire.NameText(v.Apex))
+		return forbidden(c.credential() + " may not read the whole of zone " + wire.NameText(v.Apex))
 	}
 	limit, err := c.limitOf("limit", 100, maxPage)
 	if err != nil {
@@ -365,7 +365,7 @@ func ownUndo(c *call) error {
 		return err
 	}
 	if !c.holder.MayWholeZone(grant.Change, v.Apex, c.now) {
-		return forbidden("the token may not change the whole of zone " + wire.NameText(v.Apex))
+		return forbidden(c.credential() + " may not change the whole of zone " + wire.NameText(v.Apex))
 	}
 	var request undoRequest
 	if err := c.read(&request); err != nil {

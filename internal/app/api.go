@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rsa"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -53,7 +54,7 @@ func (a *App) listenAPI(c *config.Config) (err error) {
 func (a *App) serveAPI(ctx context.Context) {
 	var sealed *tls.Config
 	if a.sealing != nil {
-		sealed = a.sealing.Server(nil, certs.H1)
+		sealed = a.sealing.Server(a.knowsCertificates, certs.H1)
 		go a.followFiles(ctx, a.sealing, "the API")
 	}
 	if err := a.own.Serve(ctx, a.api, sealed); err != nil {
@@ -76,6 +77,11 @@ func (a *App) API() net.Addr {
 
 // Holder implements [api.Host].
 func (h apiHost) Holder(token string) *grant.Holder { return h.current.Load().holders.Token(token) }
+
+// CertificateHolder implements [api.Host].
+func (h apiHost) CertificateHolder(chain []*x509.Certificate) *grant.Holder {
+	return h.current.Load().holders.Certificate(chain, time.Now())
+}
 
 // addedZone returns a zone of the API as the file of added zones has it.
 func (h apiHost) addedZone(z *api.ZoneSpec) config.AddedZone {

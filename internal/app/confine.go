@@ -39,6 +39,9 @@ func placesOf(c *config.Config) (p places) {
 		t := &c.Remotes[i].TLS
 		beside(&p.read, t.CA, t.Certificate, t.Key)
 	}
+	for i := range c.ClientCertificates {
+		beside(&p.read, c.ClientCertificates[i].CA)
+	}
 	for _, f := range c.Resolver.Forward {
 		beside(&p.read, f.TLS.CA)
 	}
@@ -64,7 +67,7 @@ func placesOf(c *config.Config) (p places) {
 		if from := c.Zones[i].DNSSEC.KeysFrom; from != "" {
 			p.read = append(p.read, from)
 		}
-		if z := &c.Zones[i]; len(z.Updates)+len(c.Tokens) > 0 || c.Console.Listen.IsValid() {
+		if z := &c.Zones[i]; len(z.Updates)+len(c.Tokens)+len(c.ClientCertificates) > 0 || c.Console.Listen.IsValid() {
 			beside(&p.write, z.File) // port53 zone sync
 		} else {
 			beside(&p.read, z.File)

@@ -64,7 +64,8 @@ func (a *App) openConsole(c *config.Config) (err error) {
 	}
 	at, _ := w.listener.Addr().(*net.TCPAddr)
 	o := web.Options{
-		API: a.own.ServeAs, Users: userStore{a}, Listen: at.AddrPort(), Origin: c.Console.Origin, Log: a.log,
+		API: a.own.ServeAs, Certificate: apiHost{a}.CertificateHolder, Users: userStore{a}, Listen: at.AddrPort(),
+		Origin: c.Console.Origin, Log: a.log,
 		Audit: func(by, what string, err error) {
 			act := telemetry.AuditRecord{Operation: telemetry.Commanded, By: by, Text: what}
 			if err != nil {
@@ -75,7 +76,7 @@ func (a *App) openConsole(c *config.Config) (err error) {
 		About: func() web.About { return web.About{Started: a.started, Healthy: a.reloads.healthy()} },
 	}
 	if w.keeper != nil {
-		o.TLS = w.keeper.Server(nil, certs.H2, certs.H1)
+		o.TLS = w.keeper.Server(a.knowsCertificates, certs.H2, certs.H1)
 	}
 	if p := &c.Console.OIDC; p.Issuer != "" {
 		o.OIDC = &web.OIDC{Issuer: p.Issuer, Client: p.Client, Secret: w.secret, Groups: map[string]string{}, HTTP: &http.Client{

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"port53/internal/certs"
@@ -30,9 +29,8 @@ const lookTime = 10 * time.Second
 type encryption struct {
 	keeper  *certs.Manager
 	tickets *certs.Tickets
-	mutual  atomic.Bool // clients of DoT and DoQ are asked for a certificate
-	looking sync.Mutex  // held while the files are looked at
-	told    time.Time   // when the log was told last of what expires; under looking
+	looking sync.Mutex // held while the files are looked at
+	told    time.Time  // when the log was told last of what expires; under looking
 
 	issuance *issuance // nil: the files are somebody else's
 }
@@ -67,9 +65,8 @@ func (a *App) encrypt(c *config.Config, conns int) (e server.Encrypted, err erro
 			Pending: c.TCP.InFlight, Idle: c.TCP.Idle, Question: c.TCP.Question, Stall: c.TCP.WriteStall,
 		},
 	}
-	a.encryption.mutual.Store(knowsClients(c))
 	if len(e.DoT) > 0 {
-		e.TLS = a.encryption.keeper.Server(a.encryption.mutual.Load, certs.DoT)
+		e.TLS = a.encryption.keeper.Server(a.knowsClients, certs.DoT)
 		a.encryption.tickets.Attach(e.TLS)
 	}
 	over := func(addrs []netip.AddrPort, service server.PacketService, mutual func() bool, protocol string) {
@@ -81,11 +78,12 @@ func (a *App) encrypt(c *config.Config, conns int) (e server.Encrypted, err erro
 		over(
 			c.Encrypted.DoQ,
 			doq.New(doq.Options{Streams: limits.Streams, Question: c.TCP.Question, Stall: c.TCP.WriteStall, Log: a.log}),
-			a.encryption.mutual.Load,
+			a.knowsClients,
 			certs.DoQ,
 		)
 	}
 	if h := &c.Encrypted.DoH; len(h.Listen) > 0 {
+		// Nobody is asked for a certificate here: browsers give a resolver up that asks for one.
 		l := server.ServiceBinding{Addrs: h.Listen, TLS: a.encryption.keeper.Server(nil, certs.H2, certs.H1)}
 		a.encryption.tickets.Attach(l.TLS)
 		web := doh.New(doh.Options{
@@ -215,7 +213,6 @@ func (a *App) showOthers(c *config.Config) {
 	if e == nil || !c.Encrypted.Listens() {
 		return
 	}
-	e.mutual.Store(knowsClients(c))
 	before := shownText(e.keeper.Certificates())
 	if err := e.keeper.Replace(c.Encrypted.Pairs()); err != nil {
 		a.log.Error("the configured certificates cannot be used: the previous ones stay in use", "error", err.Error())
@@ -356,7 +353,17 @@ func sealedServers(c *config.Config) map[netip.AddrPort]*transfer.TLS {
 	return all
 }
 
-// knowsClients reports whether clients may be known by certificates of their own.
-func knowsClients(c *config.Config) bool {
-	return slices.ContainsFunc(c.Remotes, func(r config.Remote) bool { return r.TLS.Set() && len(r.TSIG) < 2 })
+// knowsClients reports whether clients of DoT and DoQ may be known by certificates of their own, so
+// that they are asked for one.
+func (a *App) knowsClients() bool {
+	g := a.current.Load()
+	return g != nil && (len(g.config.ClientCertificates) > 0 ||
+		slices.ContainsFunc(g.config.Remotes, func(r config.Remote) bool { return r.TLS.Set() && len(r.TSIG) < 2 }))
+}
+
+// knowsCertificates reports whether grants know anybody by a certificate, so that clients of the API
+// and of the console are asked for one.
+func (a *App) knowsCertificates() bool {
+	g := a.current.Load()
+	return g != nil && len(g.config.ClientCertificates) > 0
 }

@@ -29,12 +29,16 @@ func boundOf(c *config.Config, key string) *policy.Rules {
 	if !said {
 		return nil
 	}
+	certificates := c.Expose.Certificates(key)
 	b := policy.Rules{}
 	if len(networks) > 0 {
 		b = append(b, policy.Rule{Networks: networks, Unsigned: true})
 	}
 	for _, k := range keys {
 		b = append(b, policy.Rule{Networks: everywhere, Key: wire.Lower(nil, k)})
+	}
+	for _, name := range certificates {
+		b = append(b, policy.Rule{Networks: everywhere, Holder: name})
 	}
 	for _, name := range remotes {
 		r := c.Remote(name)
@@ -177,6 +181,9 @@ func whoDeals(c *config.Config, key string, zones func(c *config.Config, z *conf
 		for _, k := range keys {
 			words = append(words, "key "+keyName(k))
 		}
+		for _, name := range c.Expose.Certificates(key) {
+			words = append(words, "certificate "+name)
+		}
 		for _, r := range remotes {
 			words = append(words, "remote "+r)
 		}
@@ -189,15 +196,21 @@ func whoDeals(c *config.Config, key string, zones func(c *config.Config, z *conf
 	return listed(append(words, grantTerms(c, key)...))
 }
 
-// grantTerms says which keys may do something by their grants.
+// grantTerms says which keys and certificates may do something by their grants.
 func grantTerms(c *config.Config, key string) (words []string) {
 	verb := map[string]string{"transfer": "read", "update": "change", "notify": "notify"}[key]
-	for i := range c.Keys {
-		for _, g := range c.Keys[i].Grants {
+	note := func(who string, rights []config.Right) {
+		for _, g := range rights {
 			if slices.Contains(g.Verbs, verb) && (verb != "read" || slices.Contains(g.Names, "*")) {
-				words = append(words, "key "+keyName(c.Keys[i].Name))
+				words = append(words, who)
 			}
 		}
+	}
+	for i := range c.Keys {
+		note("key "+keyName(c.Keys[i].Name), c.Keys[i].Grants)
+	}
+	for i := range c.ClientCertificates {
+		note("certificate "+c.ClientCertificates[i].Name, c.ClientCertificates[i].Grants)
 	}
 	return words
 }
@@ -271,7 +284,11 @@ func whoControls(c *config.Config) string {
 		} else if c.API.Listen.Addr().IsLoopback() {
 			from = "this machine"
 		}
-		words = append(words, "anyone with a token, from "+from+", at "+c.API.Listen.String())
+		with := "a token"
+		if c.API.Certificate != "" && len(c.ClientCertificates) > 0 {
+			with += " or a client certificate that has grants"
+		}
+		words = append(words, "anyone with "+with+", from "+from+", at "+c.API.Listen.String())
 	}
 	return listed(words)
 }

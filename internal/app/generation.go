@@ -81,7 +81,7 @@ func (a *App) build(old *generation, c *config.Config) (*generation, error) {
 	if a.manager != nil {
 		g.engine.Manager = a.manager
 	}
-	g.engine.Contract = contractOf(c)
+	g.engine.Contract, g.engine.Holders = contractOf(c), g.holders
 	var err error
 	if g.networks, err = networksOf(c); err != nil {
 		return nil, err
@@ -113,10 +113,13 @@ func (a *App) build(old *generation, c *config.Config) (*generation, error) {
 
 // enlarge makes g a generation of c, which has more zones than g was built of.
 func (g *generation) enlarge(c *config.Config, room signingRoom) error {
-	if len(c.Zones) == len(g.config.Zones) && len(c.Keys) == len(g.config.Keys) && len(c.Tokens) == len(g.config.Tokens) {
+	had := g.config
+	if len(c.Zones) == len(had.Zones) && len(c.Keys) == len(had.Keys) && len(c.Tokens) == len(had.Tokens) &&
+		len(c.ClientCertificates) == len(had.ClientCertificates) {
 		return nil
 	}
 	g.config, g.sources, g.holders = c, sources(c, room), holders(c)
+	g.engine.Holders = g.holders
 	if len(c.Keys) > 0 {
 		g.engine.Keys = keyRing(c)
 	}

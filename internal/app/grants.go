@@ -20,11 +20,11 @@ import (
 	"port53/internal/zones"
 )
 
-// GrantsFile is the file in the state directory with the keys and tokens that were granted to the
-// running server.
+// GrantsFile is the file in the state directory with the keys, tokens and certificates that were granted
+// to the running server.
 const GrantsFile = "grants"
 
-// granted returns the keys and tokens of the file.
+// granted returns the keys, tokens and certificates of the file.
 func (s *added) granted() (*config.Granted, error) {
 	text, err := s.readFile(GrantsFile)
 	if err != nil {
@@ -44,6 +44,10 @@ func holders(c *config.Config) grant.Table {
 	for i := range c.Tokens {
 		t := &c.Tokens[i]
 		table = append(table, grant.Holder{Kind: grant.Token, Name: t.Name, Secret: t.Sum, Grants: grantsOf(t.Grants)})
+	}
+	for i := range c.ClientCertificates {
+		k := &c.ClientCertificates[i]
+		table = append(table, grant.Holder{Kind: grant.Certificate, Name: k.Name, Client: k.Client(), Grants: grantsOf(k.Grants)})
 	}
 	if c.Console.Listen.IsValid() {
 		// Who signs in is known to the console alone: its zones can be changed, as if by a token.
@@ -87,7 +91,8 @@ func grantOf(r *config.Right) (g grant.Grant, err error) {
 	return g, err
 }
 
-// addRights gives a zone what the table says of keys, and notes whether others may change it.
+// addRights gives a zone what the table says of keys and certificates, and notes whether others may
+// change it.
 func addRights(s *zones.Source, table grant.Table) {
 	apex := wire.Lower(nil, s.Apex)
 	primary := len(s.Primaries) == 0 && !s.Produces
@@ -99,17 +104,25 @@ func addRights(s *zones.Source, table grant.Table) {
 			if !g.Zones.Has(apex) {
 				continue
 			}
-			if h.Kind != grant.Key {
+			rule := policy.Rule{Networks: anywhere, Until: g.Until}
+			switch h.Kind {
+			case grant.Key:
+				key, err := wire.ParseName(h.Name)
+				if err != nil {
+					continue
+				}
+				rule.Key = key
+			case grant.Certificate:
+				rule.Holder = h.Name
+			default:
 				s.Changes = s.Changes || primary && g.Verbs&grant.Change != 0
 				continue
 			}
-			key, err := wire.ParseName(h.Name)
-			if err != nil {
-				continue
-			}
-			rule := policy.Rule{Networks: anywhere, Key: key, Until: g.Until}
 			if g.Verbs&grant.Change != 0 && primary {
-				s.Updates = append(s.Updates, policy.Grant{Key: key, Names: g.Patterns(apex), Types: g.Types, Until: g.Until})
+				s.Updates = append(
+					s.Updates,
+					policy.Grant{Key: rule.Key, Holder: rule.Holder, Names: g.Patterns(apex), Types: g.Types, Until: g.Until},
+				)
 			}
 			if g.Verbs&grant.Read != 0 && g.WholeZone() {
 				s.TransferBy = append(s.TransferBy, rule)
@@ -121,16 +134,20 @@ func addRights(s *zones.Source, table grant.Table) {
 	}
 }
 
-// A Credential is a key or a token, as people are told of it.
+// A Credential is a key, a token or a client certificate, as people are told of it.
 type Credential struct {
 	Name   string                `json:"name"`
-	Kind   string                `json:"kind"` // key or token
+	Kind   string                `json:"kind"` // key, token or certificate
 	Place  string                `json:"configured_at,omitempty"`
 	Made   time.Time             `json:"made,omitzero"`
 	Grants []config.GrantedRight `json:"grants"`
 
 	Algorithm string `json:"algorithm,omitempty"` // of a key
 	Secret    string `json:"secret,omitempty"`    // as it was made: it is told once
+
+	Hostname string   `json:"hostname,omitempty"` // that a certificate has
+	CA       string   `json:"ca,omitempty"`       // the file of who vouches for it
+	Pins     []string `json:"pins,omitempty"`     // of its public key
 }
 
 // Note is what the audit has of it.
@@ -162,6 +179,14 @@ func (a *App) Grants() (any, error) {
 		}
 		list = append(list, h)
 	}
+	for i := range c.ClientCertificates {
+		k := &c.ClientCertificates[i]
+		h := Credential{Name: k.Name, Kind: "certificate", Hostname: k.Hostname, CA: k.CA, Pins: k.Pins, Grants: back(k.Grants)}
+		if h.Place = "state_dir"; !c.CertificateGranted(i) {
+			h.Place = c.FileOf("client_certificates.name", i)
+		}
+		list = append(list, h)
+	}
 	return list, nil
 }
 
@@ -178,7 +203,7 @@ func (a *App) Grant(what []byte) (any, error) {
 		}
 	}
 	if len(h.Grants) == 0 {
-		return nil, errors.New("no grant is given: the key or token would allow nothing")
+		return nil, errors.New("no grant is given: the key, token or certificate would allow nothing")
 	}
 	h.Made, h.Place = time.Now().UTC().Truncate(time.Second), "state_dir"
 	err := a.changeGrants(func(g *config.Granted) error {
@@ -197,8 +222,10 @@ func (a *App) Grant(what []byte) (any, error) {
 				g.Keys,
 				config.GrantedKey{Name: h.Name, Algorithm: h.Algorithm, Secret: h.Secret, Made: h.Made, Grants: h.Grants},
 			)
+		case "certificate":
+			g.Certificates = append(g.Certificates, config.GrantedCertificate{Name: h.Name, Pins: h.Pins, Made: h.Made, Grants: h.Grants})
 		default:
-			return fmt.Errorf("%q is neither \"token\" nor \"key\"", h.Kind)
+			return fmt.Errorf("%q is none of \"token\", \"key\" and \"certificate\"", h.Kind)
 		}
 		return nil
 	})
@@ -243,6 +270,13 @@ func (a *App) Revoke(name string) (any, error) {
 			}
 			return false
 		})
+		g.Certificates = slices.DeleteFunc(g.Certificates, func(k config.GrantedCertificate) bool {
+			if k.Name == name && gone.Kind == "" {
+				gone.Kind, gone.Grants = "certificate", k.Grants
+				return true
+			}
+			return false
+		})
 		if gone.Kind == "" {
 			return a.notGranted(name)
 		}
@@ -271,11 +305,20 @@ func (a *App) notGranted(name string) error {
 			return fmt.Errorf("key %s is in the configuration, %s: remove it there and run port53 reload", name, c.FileOf("keys.name", i))
 		}
 	}
-	return fmt.Errorf("there is no key and no token %s", name)
+	for i := range c.ClientCertificates {
+		if c.ClientCertificates[i].Name == name && !c.CertificateGranted(i) {
+			return fmt.Errorf(
+				"certificate %s is in the configuration, %s: remove it there and run port53 reload",
+				name,
+				c.FileOf("client_certificates.name", i),
+			)
+		}
+	}
+	return fmt.Errorf("there is no key, no token and no certificate %s", name)
 }
 
-// maxGranted is the most keys and tokens that commands make: each token is compared with each
-// request.
+// maxGranted is the most keys, tokens and certificates that commands make: each token is compared with
+// each request.
 const maxGranted = 1000
 
 // changeGrants changes what commands have granted; it counts, and lasts, when it returns.
@@ -293,8 +336,8 @@ func (a *App) changeGrants(change func(*config.Granted) error) error {
 	if err := change(g); err != nil {
 		return err
 	}
-	if len(g.Keys)+len(g.Tokens) > maxGranted {
-		return fmt.Errorf("more than %d keys and tokens", maxGranted)
+	if len(g.Keys)+len(g.Tokens)+len(g.Certificates) > maxGranted {
+		return fmt.Errorf("more than %d keys, tokens and certificates", maxGranted)
 	}
 	c, err := a.current.Load().config.WithGranted(g)
 	if err != nil {

@@ -1,12 +1,15 @@
 package app
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net/netip"
 	"testing"
 	"time"
 
+	"port53/internal/certs"
+	"port53/internal/certs/certtest"
 	"port53/internal/config"
 	"port53/internal/grant"
 	"port53/internal/policy"
@@ -115,13 +118,33 @@ func grantCases() []grantCase {
 	}
 }
 
-// TestGrantsAlike holds a key and a token with the same grant beside each other: what the one may by
-// UPDATE, AXFR and NOTIFY, the other may by the API, and no more.
+// aClient returns a certificate that a table may know, as a connection shows it, and who that is.
+func aClient(t *testing.T) ([]*x509.Certificate, *certs.Client) {
+	t.Helper()
+	ca := certtest.New(t)
+	file, _ := ca.Issue(t.TempDir(), "client", "client.example")
+	_, leaf, err := certs.ReadPin(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []*x509.Certificate{leaf}, &certs.Client{Hostname: "client.example", Roots: ca.Pool}
+}
+
+// TestGrantsAlike holds a key, a token and a client certificate with the same grant beside each other:
+// what the one may by UPDATE, AXFR and NOTIFY, the other may by the API and the console, and no more.
 func TestGrantsAlike(t *testing.T) {
 	cases := 0
+	chain, client := aClient(t)
+	foreign, _ := aClient(t)
 	for i, c := range grantCases() {
 		token := grant.Holder{Kind: grant.Token, Name: "t", Grants: grantsOf([]config.Right{c.right})}
 		key := grant.Holder{Kind: grant.Key, Name: "k.example", Grants: token.Grants}
+		certificate := grant.Holder{Kind: grant.Certificate, Name: "c", Client: client, Grants: token.Grants}
+		table := grant.Table{key, token, certificate}
+		user := table.Certificate(chain, time.Now()) // as the API and the console know them
+		if user == nil || user.Name != "c" || table.Certificate(foreign, time.Now()) != nil || table.Certificate(nil, time.Now()) != nil {
+			t.Fatalf("the certificate is %v's", user)
+		}
 		if len(token.Grants) != 1 {
 			t.Fatalf("grant %d is not a good: %+v", i, c.right)
 		}
@@ -132,9 +155,10 @@ func TestGrantsAlike(t *testing.T) {
 				_, _ = fmt.Sscan(line, &verb, &zone, &name, &typ)
 				apex := wireName(t, zone)
 				s := zones.Source{Apex: apex, File: "x"}
-				addRights(&s, grant.Table{key})
+				addRights(&s, table)
+				bearer := policy.Peer{Addr: netip.MustParseAddr("2001:db8::1"), Certificates: chain, Holder: user.Name}
 				peer := policy.Peer{Addr: netip.MustParseAddr("2001:db8::1"), Key: wireName(t, "k.example"), Signed: true}
-				var byKey, byToken bool
+				var byKey, byToken, byCertificate, byUser bool
 				switch now := time.Now(); verb {
 				case "change":
 					rr, ok := wire.ParseType(typ)
@@ -142,28 +166,44 @@ func TestGrantsAlike(t *testing.T) {
 						rr = wire.TypeANY
 					}
 					a := policy.Access{Updates: s.Updates}
-					byKey = a.Allows(policy.Update, peer) && a.MayChange(peer.Key, wireName(t, name), rr)
+					byKey = a.Allows(policy.Update, peer) && a.MayChange(peer, wireName(t, name), rr)
+					byCertificate = a.Allows(policy.Update, bearer) && a.MayChange(bearer, wireName(t, name), rr)
 					byToken = token.May(grant.Change, apex, wireName(t, name), rr, now)
+					byUser = user.May(grant.Change, apex, wireName(t, name), rr, now)
 				case "transfer":
 					byKey = (&policy.Access{Transfer: s.TransferBy}).Allows(policy.Transfer, peer)
+					byCertificate = (&policy.Access{Transfer: s.TransferBy}).Allows(policy.Transfer, bearer)
 					byToken = token.MayWholeZone(grant.Read, apex, now)
+					byUser = user.MayWholeZone(grant.Read, apex, now)
 				case "notify":
 					byKey = (&policy.Access{Notify: s.NotifyBy}).Allows(policy.Notify, peer)
+					byCertificate = (&policy.Access{Notify: s.NotifyBy}).Allows(policy.Notify, bearer)
 					byToken = token.MayAny(grant.Notify, apex, now)
+					byUser = user.MayAny(grant.Notify, apex, now)
 				default:
 					t.Fatalf("%q", line)
 				}
-				if byKey != want || byToken != want {
-					t.Errorf("grant %d: %s: by key %v, by token %v, want %v", i, line, byKey, byToken, want)
+				if byKey != want || byToken != want || byCertificate != want || byUser != want {
+					t.Errorf("grant %d: %s: by key %v, by token %v, by certificate %v and %v, want %v", i, line, byKey, byToken, byCertificate, byUser, want)
 				}
-				other := policy.Peer{Addr: peer.Addr, Key: wireName(t, "other.example"), Signed: true}
-				if a := (policy.Access{Updates: s.Updates, Transfer: s.TransferBy, Notify: s.NotifyBy}); a.Allows(policy.Update, other) || a.Allows(policy.Transfer, other) || a.Allows(policy.Notify, other) {
-					t.Errorf("grant %d: another key has it too", i)
+				for what, other := range map[string]policy.Peer{
+					"another key":                 {Addr: peer.Addr, Key: wireName(t, "other.example"), Signed: true},
+					"another certificate":         {Addr: peer.Addr, Certificates: foreign},
+					"a certificate of nobody":     {Addr: peer.Addr, Certificates: chain},
+					"another's":                   {Addr: peer.Addr, Certificates: chain, Holder: "t"},
+					"a key named as its holder":   {Addr: peer.Addr, Key: wireName(t, "c"), Signed: true},
+					"a holder named as a key":     {Addr: peer.Addr, Holder: "k.example"},
+					"who has shown nothing":       {Addr: peer.Addr},
+					"who has signed with nothing": {Addr: peer.Addr, Signed: true},
+				} {
+					if a := (policy.Access{Updates: s.Updates, Transfer: s.TransferBy, Notify: s.NotifyBy}); a.Allows(policy.Update, other) || a.Allows(policy.Transfer, other) || a.Allows(policy.Notify, other) || a.MayChange(other, apex, wire.TypeA) {
+						t.Errorf("grant %d: %s has it too", i, what)
+					}
 				}
 			}
 		}
 	}
-	if cases < 90 {
+	if cases < 100 {
 		t.Errorf("%d cases", cases)
 	}
 }
@@ -171,9 +211,13 @@ func TestGrantsAlike(t *testing.T) {
 // TestRightsOfSecondaries: a zone that comes from its primaries is changed there.
 func TestRightsOfSecondaries(t *testing.T) {
 	right := []config.Right{{Zone: []string{"*"}, Names: []string{"*"}, Verbs: []string{"admin"}}}
-	table := grant.Table{{Kind: grant.Key, Name: "k", Grants: grantsOf(right)}, {Kind: grant.Token, Name: "t", Grants: grantsOf(right)}}
+	table := grant.Table{
+		{Kind: grant.Key, Name: "k", Grants: grantsOf(right)},
+		{Kind: grant.Token, Name: "t", Grants: grantsOf(right)},
+		{Kind: grant.Certificate, Name: "c", Grants: grantsOf(right)},
+	}
 	s := zones.Source{Apex: wireName(t, "example.com"), Primaries: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53")}}
-	if addRights(&s, table); len(s.Updates) > 0 || s.Changes || len(s.TransferBy) != 1 || len(s.NotifyBy) != 1 {
+	if addRights(&s, table); len(s.Updates) > 0 || s.Changes || len(s.TransferBy) != 2 || len(s.NotifyBy) != 2 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -208,7 +252,7 @@ func TestGrantedText(t *testing.T) {
 	if err != nil || string(a) != string(b) {
 		t.Errorf("%s, %v: want %s", b, err, a)
 	}
-	for _, bad := range []string{"port53 grants 2\n{}", "x", "port53 grants 1\n{\"keys\": [{\"nam\": 1}]}", "port53 grants 1\n"} {
+	for _, bad := range []string{"port53 grants 3\n{}", "x", "port53 grants 1\n{\"keys\": [{\"nam\": 1}]}", "port53 grants 1\n"} {
 		if _, err := config.ParseGranted([]byte(bad)); err == nil {
 			t.Errorf("%q is read", bad)
 		}

@@ -50,6 +50,7 @@ func keepsState(c *config.Config) bool {
 	}
 	return followsAnchors(c) || slices.ContainsFunc(c.Policy.Lists, func(l config.FilterList) bool { return l.URL != "" }) ||
 		len(c.Tokens) > 0 ||
+		len(c.ClientCertificates) > 0 ||
 		c.Encrypted.ACME.Set() ||
 		c.Console.Listen.IsValid() ||
 		slices.ContainsFunc(c.Keys, func(k config.Key) bool { return len(k.Grants) > 0 })

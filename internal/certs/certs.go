@@ -355,6 +355,9 @@ func marksOf(pairs []Pair) []mark {
 	return marks
 }
 
+// asked is in a session whose client was asked for a certificate, whether it has shown one or not.
+const asked = "port53: asked for a certificate"
+
 // Server returns the configuration of a server of protocols that has the certificates of k.
 // mutual, which may be nil, reports whether clients are asked for a certificate of their own;
 // whose it is is for who uses the connection to judge. The keys of session tickets are to be
@@ -377,7 +380,23 @@ func (k *Manager) Server(mutual func() bool, protocols ...string) *tls.Config {
 		}
 		return c
 	}
-	asking := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: protocols, GetCertificate: get, ClientAuth: tls.RequestClientCert}
+	asking := &tls.Config{
+		MinVersion: tls.VersionTLS12, NextProtos: protocols, GetCertificate: get,
+		ClientAuth: tls.RequestClientCert, VerifyPeerCertificate: bounded,
+	}
+	// A session from when nobody was asked has no certificate: it is not resumed, so that its client
+	// is asked. The keys of tickets are those of c.
+	asking.WrapSession = func(st tls.ConnectionState, session *tls.SessionState) ([]byte, error) {
+		session.Extra = append(session.Extra, []byte(asked))
+		return c.EncryptTicket(st, session)
+	}
+	asking.UnwrapSession = func(ticket []byte, st tls.ConnectionState) (*tls.SessionState, error) {
+		session, err := c.DecryptTicket(ticket, st)
+		if session == nil || !slices.ContainsFunc(session.Extra, func(b []byte) bool { return string(b) == asked }) {
+			return nil, err
+		}
+		return session, err
+	}
 	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		if mutual() {
 			return asking, nil

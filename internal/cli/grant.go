@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"port53/internal/certs"
 	"port53/internal/config"
 	"port53/internal/console"
 	"port53/internal/grant"
@@ -21,11 +22,11 @@ import (
 func newGrant(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "grant",
-		Short: "Manage who may read and change zones: API tokens and update keys",
+		Short: "Manage who may read and change zones: API tokens, update keys, client certificates",
 		Long: `A grant covers zones, names, record types and verbs: read, change, notify, sign, admin.
-Its holder presents a token to the API, or signs updates and transfers with a TSIG key.
-Grants created with add are in state_dir; others are in the configuration, in tokens and
-keys.`,
+Its holder presents a token to the API, signs updates and transfers with a TSIG key, or
+presents a client certificate over TLS, to either. Grants created with add are in
+state_dir; others are in the configuration, in tokens, keys and client_certificates.`,
 		Example: `  port53 grant add externaldns --zone example.com --for external-dns
   port53 grant list
   port53 grant revoke externaldns`,
@@ -36,7 +37,7 @@ keys.`,
 	return cmd
 }
 
-// A holding is a key or a token, as the server tells of it.
+// A holding is a key, a token or a client certificate, as the server tells of it.
 type holding struct {
 	Name      string                `json:"name"`
 	Kind      string                `json:"kind"`
@@ -45,13 +46,16 @@ type holding struct {
 	Grants    []config.GrantedRight `json:"grants"`
 	Algorithm string                `json:"algorithm,omitempty"`
 	Secret    string                `json:"secret,omitempty"`
+	Hostname  string                `json:"hostname,omitempty"`
+	CA        string                `json:"ca,omitempty"`
+	Pins      []string              `json:"pins,omitempty"`
 	Snippet   string                `json:"snippet,omitempty"`
 }
 
 // A client is a program that changes zones: what it needs, and how it is told of its secret.
 type client struct {
 	name  string
-	kind  string // token or key
+	kind  string // token, key or certificate
 	names []string
 	types []string
 	verbs []string
@@ -59,6 +63,8 @@ type client struct {
 }
 
 // clients returns the programs that grant add knows.
+//
+// In one piece: it is a table.
 func clients() []client {
 	hosts, acme := []string{"A", "AAAA", "CNAME", "TXT"}, []string{"_acme-challenge.*"}
 	all, both := []string{"*"}, []string{"read", "change"}
@@ -122,6 +128,34 @@ dns_rfc2136_algorithm = <UPPER>`},
 			`printf 'server <SERVER>\nzone <ZONE>\nupdate add test.<ZONE> 60 A 192.0.2.1\nsend\n' | ` +
 				`nsupdate -y <ALGORITHM>:<NAME>:<SECRET>`,
 		},
+		{
+			"kdig",
+			"certificate",
+			all,
+			nil,
+			both,
+			`kdig @<SERVER> +tls-ca=SERVER-CA.pem +tls-certfile=<CERT> +tls-keyfile=KEY.pem <ZONE> AXFR`,
+		},
+		{
+			"knsupdate",
+			"certificate",
+			all,
+			nil,
+			both,
+			`printf 'server <SERVER> 853\nzone <ZONE>\nupdate add test.<ZONE> 60 A 192.0.2.1\nsend\n' | ` +
+				`knsupdate --tls --hostname SERVER-NAME --certfile <CERT> --keyfile KEY.pem`,
+		},
+		{"knot", "certificate", all, nil, []string{"read"}, `knot.conf of the secondary:
+server:
+  cert-file: <CERT>
+  key-file: KEY.pem
+remote:
+  - {id: <NAME>, address: <SERVER>@853, tls: on, cert-key: PIN-OF-THE-SERVER}
+zone:
+  - {domain: <ZONE>, master: <NAME>}`},
+		{"bind", "certificate", all, nil, []string{"read"}, `named.conf of the secondary:
+tls "<NAME>" { cert-file "<CERT>"; key-file "KEY.pem"; ca-file "SERVER-CA.pem"; remote-hostname "SERVER-NAME"; };
+zone "<ZONE>" { type secondary; primaries { <SERVER> port 853 tls "<NAME>"; }; file "<ZONE>.db"; };`},
 	}
 }
 
@@ -133,7 +167,8 @@ func clientNames() (names []string) {
 }
 
 // snippet returns how the client is told of a secret.
-func (c *client) snippet(h *holding, server, api string) (string, error) {
+func (c *client) snippet(h *holding, o *grantOptions) (string, error) {
+	server, api := o.server, o.api
 	u, err := url.Parse(api)
 	if err != nil || u.Host == "" {
 		return "", failure(exitUsage, "write it as http://127.0.0.1:8053", "--api %s: no URL", api)
@@ -146,7 +181,7 @@ func (c *client) snippet(h *holding, server, api string) (string, error) {
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
-	return strings.NewReplacer("<NAME>", h.Name, "<SECRET>", h.Secret, "<ZONE>", zone, "<SERVER>", server, "<URL>",
+	return strings.NewReplacer("<CERT>", o.certName(), "<NAME>", h.Name, "<SECRET>", h.Secret, "<ZONE>", zone, "<SERVER>", server, "<URL>",
 			strings.TrimSuffix(api, "/"),
 			"<HOST>", u.Hostname(), "<PORT>", port, "<SCHEME>", u.Scheme, "<ALGORITHM>", h.Algorithm,
 			"<SHA>", strings.ToUpper(strings.ReplaceAll(h.Algorithm, "-", "")), "<UPPER>", strings.ToUpper(h.Algorithm)).
@@ -159,17 +194,50 @@ type grantOptions struct {
 	file, socket       string
 	client             string
 	key, asJSON        bool
+	cert               string
+	pins               []string
 	right              config.GrantedRight
 	server, api, signs string
+}
+
+// certName is the file of the certificate in examples.
+func (o *grantOptions) certName() string {
+	if o.cert == "" {
+		return "CERT.pem"
+	}
+	return o.cert
+}
+
+// pinned returns the pins of the certificate that is meant: of its file, and those that are written.
+func (o *grantOptions) pinned(now time.Time) ([]string, error) {
+	pins := slices.Clone(o.pins)
+	for _, text := range pins {
+		if _, err := certs.ParsePin(text); err != nil {
+			return nil, failure(exitUsage, "it is what port53 grant new --cert FILE prints", "--pin: %v", err)
+		}
+	}
+	if o.cert == "" {
+		return pins, nil
+	}
+	pin, leaf, err := certs.ReadPin(o.cert)
+	switch {
+	case err != nil:
+		return nil, failure(exitUsage, "it is the client's certificate in PEM", "--cert: %v", err)
+	case now.After(leaf.NotAfter):
+		return nil, failure(exitUsage, "renew it", "--cert %s: it has expired on %s", o.cert, leaf.NotAfter.UTC().Format(time.DateOnly))
+	}
+	return append(pins, pin.String()), nil
 }
 
 func newGrantAdd(s *streams) *cobra.Command {
 	var o grantOptions
 	cmd := &cobra.Command{
 		Use:   "add NAME --zone ZONE… [--for CLIENT]",
-		Short: "Create a token or key, and print its client's configuration",
+		Short: "Create a token or key, or admit a client certificate, and print its client's configuration",
 		Long: `add creates an API token, or a key for updates and transfers. It is valid at once, and
 after restarts. The secret is printed only now; the server stores a token as a hash.
+With --cert or --pin nothing is created: the holder of that client certificate is known
+by its public key, at the API and over DNS over TLS and QUIC.
 --for names the client program: it gets the rights it needs, unless other flags say
 otherwise, and the lines for its configuration are printed.
 
@@ -178,7 +246,8 @@ Exit codes: 0 created, 1 refused, 2 no server was reached.`,
 		Example: `  port53 grant add externaldns --zone example.com --for external-dns
   port53 grant add acme --zone example.com --zone example.net --for cert-manager
   port53 grant add audit --zone "*" --verb read --until 2027-01-31
-  port53 grant add admin --zone "*" --verb admin`,
+  port53 grant add admin --zone "*" --verb admin
+  port53 grant add ns2 --zone example.com --verb read --cert ns2.pem`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return s.addGrant(cmd, args[0], o) },
 	}
@@ -190,27 +259,44 @@ Exit codes: 0 created, 1 refused, 2 no server was reached.`,
 	f.StringSliceVar(&o.right.Verbs, "verb", nil, strings.Join(grant.VerbNames(), ", ")+"; may be repeated (default read, change)")
 	f.StringVar(&o.right.Until, "until", "", "the last day, such as 2027-01-31, or the time when it expires")
 	f.BoolVar(&o.key, "key", false, "create a key for updates and transfers, not an API token")
+	f.StringVar(&o.cert, "cert", "", "admit the holder of the client certificate in this PEM file")
+	f.StringSliceVar(&o.pins, "pin", nil, "admit the holder of this public key: a SHA-256 digest in base64; may be repeated")
 	f.StringVar(&o.signs, "algorithm", "hmac-sha256", "the key's algorithm: hmac-sha224, hmac-sha256, hmac-sha384 or hmac-sha512")
 	f.StringVar(&o.server, "server", "192.0.2.53", "the server's address in the printed examples")
 	f.StringVar(&o.api, "api", "http://127.0.0.1:8053", "the API's URL in the printed examples")
 	f.BoolVar(&o.asJSON, "json", false, "print JSON")
+	cmd.MarkFlagsMutuallyExclusive("key", "cert")
+	cmd.MarkFlagsMutuallyExclusive("key", "pin")
 	socketFlags(cmd, &o.file, &o.socket)
 	return cmd
 }
 
 func (s *streams) addGrant(cmd *cobra.Command, name string, o grantOptions) error {
 	all := clients()
-	i := slices.IndexFunc(all, func(c client) bool { return c.name == o.client })
+	pins, err := o.pinned(time.Now())
+	if err != nil {
+		return err
+	}
+	named := func(name string) int { return slices.IndexFunc(all, func(c client) bool { return c.name == name }) }
+	i := named(o.client)
 	switch {
 	case o.client == "":
-		i = 0
-		if o.key {
-			i = len(all) - 1
+		switch i = 0; {
+		case o.key:
+			i = named("nsupdate")
+		case len(pins) > 0:
+			i = named("kdig")
 		}
 	case i < 0:
 		return failure(exitUsage, "it is one of "+strings.Join(clientNames(), ", "), "--for %s: not known", o.client)
 	}
 	c := &all[i]
+	if byCertificate := c.kind == "certificate"; byCertificate != (len(pins) > 0) {
+		if byCertificate {
+			return failure(exitUsage, "write --cert FILE, or --pin PIN", "--for %s: it presents a client certificate", o.client)
+		}
+		return failure(exitUsage, "leave out --for, or --cert and --pin", "--for %s: it presents no client certificate", o.client)
+	}
 	if len(o.right.Zones) == 0 {
 		return failure(exitUsage, `write --zone example.com, or --zone "*" for all zones`, "--zone is missing")
 	}
@@ -222,11 +308,11 @@ func (s *streams) addGrant(cmd *cobra.Command, name string, o grantOptions) erro
 	if slices.Contains(o.right.Verbs, "admin") && !cmd.Flags().Changed("type") {
 		o.right.Types = nil
 	}
-	h := holding{Name: name, Kind: c.kind, Grants: []config.GrantedRight{o.right}}
+	h := holding{Name: name, Kind: c.kind, Pins: pins, Grants: []config.GrantedRight{o.right}}
 	if h.Kind == "key" {
 		h.Algorithm = o.signs
 	}
-	if _, err := c.snippet(&h, o.server, o.api); err != nil {
+	if _, err := c.snippet(&h, &o); err != nil {
 		return err // before anything is made
 	}
 	body, err := json.Marshal(h)
@@ -239,11 +325,15 @@ func (s *streams) addGrant(cmd *cobra.Command, name string, o grantOptions) erro
 	if err != nil {
 		return err
 	}
-	if h.Snippet, err = c.snippet(&h, o.server, o.api); err != nil {
+	if h.Snippet, err = c.snippet(&h, &o); err != nil {
 		return err
 	}
 	if o.asJSON {
 		return s.printJSON(h)
+	}
+	if h.Kind == "certificate" {
+		fmt.Fprintf(s.out, "%s %s: %s\n\n# %s\n%s\n", h.Kind, h.Name, strings.Join(h.Pins, ", "), c.name, h.Snippet)
+		return nil
 	}
 	fmt.Fprintf(s.out, "%s %s: %s\n# it is not shown again\n\n# %s\n%s\n", h.Kind, h.Name, h.Secret, c.name, h.Snippet)
 	return nil
@@ -255,8 +345,8 @@ func newGrantList(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List grants and their holders",
-		Long: `list prints the server's tokens and keys, from the configuration and from grant add, one
-line per grant. Secrets are not printed.
+		Long: `list prints the server's tokens, keys and client certificates, from the configuration and
+from grant add, one line per grant. Secrets are not printed.
 Exit codes: 0 printed, 2 no server was reached.`,
 		Example: "  port53 grant list\n  port53 grant list --json | jq '.[] | select(.kind == \"token\").name'",
 		Args:    cobra.NoArgs,
@@ -270,10 +360,10 @@ Exit codes: 0 printed, 2 no server was reached.`,
 			}
 			for _, h := range list {
 				if len(h.Grants) == 0 {
-					fmt.Fprintf(s.out, "%s %s: no grants of its own (%s)\n", h.Kind, h.Name, h.Place)
+					fmt.Fprintf(s.out, "%s %s%s: no grants of its own (%s)\n", h.Kind, h.Name, h.known(), h.Place)
 				}
 				for _, g := range h.Grants {
-					fmt.Fprintf(s.out, "%s %s: %s\n", h.Kind, h.Name, describeGrant(g, h.Place))
+					fmt.Fprintf(s.out, "%s %s%s: %s\n", h.Kind, h.Name, h.known(), describeGrant(g, h.Place))
 				}
 			}
 			return nil
@@ -282,6 +372,20 @@ Exit codes: 0 printed, 2 no server was reached.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	socketFlags(cmd, &file, &socket)
 	return cmd
+}
+
+// known says by what a certificate is known.
+func (h *holding) known() (text string) {
+	if h.Hostname != "" {
+		text += " for " + h.Hostname
+	}
+	if h.CA != "" {
+		text += " by " + h.CA
+	}
+	if len(h.Pins) > 0 {
+		text += " with pin " + strings.Join(h.Pins, ",")
+	}
+	return text
 }
 
 // describeGrant returns a grant in one line.
@@ -302,9 +406,10 @@ func newGrantRevoke(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "revoke NAME",
-		Short: "Revoke a token or key created by grant add",
-		Long: `revoke removes a token or a key, at once and for good. To revoke one that the
-configuration has, delete it there and reload. If nothing else lets anyone change a
+		Short: "Revoke a token, key or certificate added by grant add",
+		Long: `revoke removes a token, a key or a client certificate, at once and for good, for
+connections that are open as well. To revoke one that the configuration has, delete it
+there and reload. If nothing else lets anyone change a
 zone, run port53 zone sync for the zone: from the next restart on, or once the zone file
 has a newer serial, only the zone file counts, and changes that are not in it are lost.
 Exit codes: 0 revoked, 1 refused, 2 no server was reached.`,
@@ -329,14 +434,24 @@ Exit codes: 0 revoked, 1 refused, 2 no server was reached.`,
 
 func newGrantNew(s *streams) *cobra.Command {
 	var asJSON bool
+	var o grantOptions
 	cmd := &cobra.Command{
 		Use:   "new",
-		Short: "Print a new token and its hash, for the configuration",
-		Long: `new prints a token of 256 random bits, and its hash for tokens in the configuration. It
-contacts no server.`,
-		Example: "  port53 grant new",
+		Short: "Print a new token and its hash, or a certificate's pin, for the configuration",
+		Long: `new prints a token of 256 random bits, and its hash for tokens in the configuration; with
+--cert, the pin of a client certificate for client_certificates. It contacts no server.`,
+		Example: "  port53 grant new\n  port53 grant new --cert ns2.pem",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if pins, err := o.pinned(time.Now()); err != nil {
+				return err
+			} else if len(pins) > 0 && asJSON {
+				return s.printJSON(map[string]string{"pin": pins[0]})
+			} else if len(pins) > 0 {
+				fmt.Fprintf(s.out, "%s\n\n# port53.yaml\nclient_certificates: [{name: NAME, pins: %q, grants: [{zone: example.com}]}]\n",
+					pins[0], pins[0])
+				return nil
+			}
 			token := grant.NewToken()
 			sum := grant.Hash(token)
 			if asJSON {
@@ -346,6 +461,7 @@ contacts no server.`,
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&o.cert, "cert", "", "a client certificate in PEM, whose pin is printed")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -160,7 +160,7 @@ func judgeKeys(path string) (verdict store.Verdict, text string, known bool) {
 	return store.Intact, "the DNSSEC keys of " + count(len(zones), "zone"), true
 }
 
-// judgeGrants says what the file of keys and tokens is.
+// judgeGrants says what the file of keys, tokens and certificates is.
 func judgeGrants(path, line string) (verdict store.Verdict, text string, known bool) {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -169,8 +169,12 @@ func judgeGrants(path, line string) (verdict store.Verdict, text string, known b
 	g, err := config.ParseGranted(content)
 	switch {
 	case err == nil:
-		return store.Intact, count(len(g.Keys), "key") + " and " + count(len(g.Tokens), "token") + " of port53 grant add", true
-	case strings.HasPrefix(line, "port53 grants ") && line != config.GrantsLine:
+		text = count(len(g.Keys), "key") + " and " + count(len(g.Tokens), "token")
+		if n := len(g.Certificates); n > 0 {
+			text = count(len(g.Keys), "key") + ", " + count(len(g.Tokens), "token") + " and " + count(n, "client certificate")
+		}
+		return store.Intact, text + " of port53 grant add", true
+	case strings.HasPrefix(line, "port53 grants ") && !config.KnowsGrants(line):
 		return store.UnknownFormat, err.Error(), true
 	}
 	return store.Damaged, err.Error() + ": the server does not start with it", true

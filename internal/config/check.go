@@ -299,6 +299,7 @@ func (d *decoder) checkFiles() {
 	d.checkAuthorities()
 	d.checkKeyFiles()
 	d.checkTokenFiles()
+	d.checkClientAuthorities()
 	d.checkHostsFiles()
 	d.checkCertificates(time.Now())
 	d.checkConsoleFiles(time.Now())

@@ -29,6 +29,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"net/netip"
 	"slices"
 	"time"
@@ -55,48 +56,49 @@ const (
 //
 // In one piece: it has a field for each key of the file, as the reference lists them.
 type Config struct {
-	Include    []string         `yaml:"include" is:"files" lone:"true" join:"true" default:""`
-	Role       string           `yaml:"role" is:"role" required:"true"`
-	Listen     []netip.AddrPort `yaml:"listen" default:"127.0.0.1:53, [::1]:53" port:"53"`
-	Proxies    []Proxies        `yaml:"proxies"`
-	User       string           `yaml:"user" default:"" is:"user"`
-	Sandbox    string           `yaml:"sandbox" is:"word" words:"on files off" default:"on"`
-	StateDir   string           `yaml:"state_dir" default:"/var/lib/port53" is:"path"`
-	Zones      []Zone           `yaml:"zones"`
-	Networks   []Network        `yaml:"networks"`
-	Views      []View           `yaml:"views"`
-	Templates  []Template       `yaml:"templates"`
-	Remotes    []Remote         `yaml:"remotes"`
-	Keys       []Key            `yaml:"keys"`
-	Tokens     []Token          `yaml:"tokens"`
-	API        API              `yaml:"api"`
-	Console    Console          `yaml:"console"`
-	DNSSEC     []DNSSECPolicy   `yaml:"dnssec_policies"`
-	Online     OnlineSigning    `yaml:"online_signing"`
-	Transfers  Transfers        `yaml:"transfers"`
-	Resolver   Resolver         `yaml:"resolver"`
-	Hosts      []HostsFile      `yaml:"hosts"`
-	Names      []LocalName      `yaml:"names" map:"true"`
-	Leases     []LeaseFile      `yaml:"leases"`
-	Domain     []byte           `yaml:"domain" is:"name" default:""`
-	RRsetOrder string           `yaml:"rrset_order" is:"word" words:"fixed cyclic random" default:"fixed"`
-	ZoneLimits ZoneLimits       `yaml:"zone_limits"`
-	Expose     Expose           `yaml:"expose"`
-	Policy     Policy           `yaml:"policy"`
-	EDNS       EDNS             `yaml:"edns"`
-	Identity   Identity         `yaml:"identity"`
-	TCP        TCP              `yaml:"tcp"`
-	Encrypted  Encrypted        `yaml:"encrypted"`
-	UDP        UDP              `yaml:"udp"`
-	Metrics    Metrics          `yaml:"metrics"`
-	Control    Control          `yaml:"control"`
-	Firewall   Firewall         `yaml:"firewall"`
-	Audit      Audit            `yaml:"audit"`
-	Log        Log              `yaml:"log"`
-	Top        Top              `yaml:"top"`
-	Why        Why              `yaml:"why"`
-	Dnstap     Dnstap           `yaml:"dnstap"`
-	Shutdown   Shutdown         `yaml:"shutdown"`
+	Include            []string            `yaml:"include" is:"files" lone:"true" join:"true" default:""`
+	Role               string              `yaml:"role" is:"role" required:"true"`
+	Listen             []netip.AddrPort    `yaml:"listen" default:"127.0.0.1:53, [::1]:53" port:"53"`
+	Proxies            []Proxies           `yaml:"proxies"`
+	User               string              `yaml:"user" default:"" is:"user"`
+	Sandbox            string              `yaml:"sandbox" is:"word" words:"on files off" default:"on"`
+	StateDir           string              `yaml:"state_dir" default:"/var/lib/port53" is:"path"`
+	Zones              []Zone              `yaml:"zones"`
+	Networks           []Network           `yaml:"networks"`
+	Views              []View              `yaml:"views"`
+	Templates          []Template          `yaml:"templates"`
+	Remotes            []Remote            `yaml:"remotes"`
+	Keys               []Key               `yaml:"keys"`
+	Tokens             []Token             `yaml:"tokens"`
+	ClientCertificates []ClientCertificate `yaml:"client_certificates"`
+	API                API                 `yaml:"api"`
+	Console            Console             `yaml:"console"`
+	DNSSEC             []DNSSECPolicy      `yaml:"dnssec_policies"`
+	Online             OnlineSigning       `yaml:"online_signing"`
+	Transfers          Transfers           `yaml:"transfers"`
+	Resolver           Resolver            `yaml:"resolver"`
+	Hosts              []HostsFile         `yaml:"hosts"`
+	Names              []LocalName         `yaml:"names" map:"true"`
+	Leases             []LeaseFile         `yaml:"leases"`
+	Domain             []byte              `yaml:"domain" is:"name" default:""`
+	RRsetOrder         string              `yaml:"rrset_order" is:"word" words:"fixed cyclic random" default:"fixed"`
+	ZoneLimits         ZoneLimits          `yaml:"zone_limits"`
+	Expose             Expose              `yaml:"expose"`
+	Policy             Policy              `yaml:"policy"`
+	EDNS               EDNS                `yaml:"edns"`
+	Identity           Identity            `yaml:"identity"`
+	TCP                TCP                 `yaml:"tcp"`
+	Encrypted          Encrypted           `yaml:"encrypted"`
+	UDP                UDP                 `yaml:"udp"`
+	Metrics            Metrics             `yaml:"metrics"`
+	Control            Control             `yaml:"control"`
+	Firewall           Firewall            `yaml:"firewall"`
+	Audit              Audit               `yaml:"audit"`
+	Log                Log                 `yaml:"log"`
+	Top                Top                 `yaml:"top"`
+	Why                Why                 `yaml:"why"`
+	Dnstap             Dnstap              `yaml:"dnstap"`
+	Shutdown           Shutdown            `yaml:"shutdown"`
 
 	files     []string           // as given to Load or Parse, and those that are included
 	folders   []string           // that patterns of include look into
@@ -375,7 +377,28 @@ type Token struct {
 	Sum [32]byte // the SHA-256, from the one or the other
 }
 
-// A Right lets a key or a token do something.
+// A ClientCertificate is whose a client certificate is (mutual TLS), and what they may do.
+type ClientCertificate struct {
+	Name     string   `yaml:"name" is:"label" required:"true"`
+	Hostname string   `yaml:"hostname" is:"label" value:"a host name or an address" default:""`
+	CA       string   `yaml:"ca" is:"path" default:""`
+	Pins     []string `yaml:"pins" is:"label" value:"a SHA-256 digest in base64" lone:"true" default:""`
+	Grants   []Right  `yaml:"grants"`
+
+	Roots *x509.CertPool // of ca; nil: there is none
+}
+
+// Client returns who that is.
+func (k *ClientCertificate) Client() *certs.Client {
+	t := UpstreamTLS{Pins: k.Pins}
+	roots := k.Roots
+	if roots == nil && k.CA != "" {
+		roots = x509.NewCertPool() // nobody is vouched for by a file that was not read
+	}
+	return &certs.Client{Hostname: k.Hostname, Roots: roots, Pins: t.Digests()}
+}
+
+// A Right lets a key, a token or the holder of a certificate do something.
 type Right struct {
 	Zone  []string `yaml:"zone" is:"label" value:"a domain name, *.name or *" lone:"true" required:"true"`
 	Names []string `yaml:"names" is:"label" value:"a domain name, *.name, label.*, @ or *" default:"*"`
@@ -401,9 +424,9 @@ func (a *API) Pairs() []certs.Pair {
 	return []certs.Pair{{Certificate: a.Certificate, Key: a.Key}}
 }
 
-// granted is how many of the last keys and tokens of a configuration were granted to a running
-// server, and are in none of its own files.
-type granted struct{ keys, tokens int }
+// granted is how many of the last keys, tokens and certificates of a configuration were granted to a
+// running server, and are in none of its own files.
+type granted struct{ keys, tokens, certificates int }
 
 // Transfers are the bounds of zone transfers.
 type Transfers struct {

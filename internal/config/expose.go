@@ -13,21 +13,24 @@ import (
 //
 // In one piece: it has a field for each key of the file, as the reference lists them.
 type Expose struct {
-	AskInterfaces     []string
-	Ask               []netip.Prefix `yaml:"ask" who:"true" lone:"true" beside:"interface=AskInterfaces" default:"" quiet:"true"`
-	RecurseInterfaces []string
-	Recurse           []netip.Prefix `yaml:"recurse" who:"true" lone:"true" beside:"interface=RecurseInterfaces" default:"" quiet:"true"`
-	TransferKeys      [][]byte
-	TransferRemotes   []string
-	Transfer          []netip.Prefix `yaml:"transfer" who:"true" lone:"true" beside:"remote=TransferRemotes key=TransferKeys" default:"" quiet:"true"`
-	UpdateKeys        [][]byte
-	UpdateRemotes     []string
-	Update            []netip.Prefix `yaml:"update" who:"true" lone:"true" beside:"remote=UpdateRemotes key=UpdateKeys" default:"" quiet:"true"`
-	NotifyKeys        [][]byte
-	NotifyRemotes     []string
-	Notify            []netip.Prefix `yaml:"notify" who:"true" lone:"true" beside:"remote=NotifyRemotes key=NotifyKeys" default:"" quiet:"true"`
-	Control           []netip.Prefix `yaml:"control" who:"true" lone:"true" default:"" quiet:"true"`
-	Scrape            []netip.Prefix `yaml:"scrape" who:"true" lone:"true" default:"" quiet:"true"`
+	AskInterfaces        []string
+	Ask                  []netip.Prefix `yaml:"ask" who:"true" lone:"true" beside:"interface=AskInterfaces" default:"" quiet:"true"`
+	RecurseInterfaces    []string
+	Recurse              []netip.Prefix `yaml:"recurse" who:"true" lone:"true" beside:"interface=RecurseInterfaces" default:"" quiet:"true"`
+	TransferKeys         [][]byte
+	TransferRemotes      []string
+	TransferCertificates []string
+	Transfer             []netip.Prefix `yaml:"transfer" who:"true" lone:"true" beside:"remote=TransferRemotes key=TransferKeys certificate=TransferCertificates" default:"" quiet:"true"`
+	UpdateKeys           [][]byte
+	UpdateRemotes        []string
+	UpdateCertificates   []string
+	Update               []netip.Prefix `yaml:"update" who:"true" lone:"true" beside:"remote=UpdateRemotes key=UpdateKeys certificate=UpdateCertificates" default:"" quiet:"true"`
+	NotifyKeys           [][]byte
+	NotifyRemotes        []string
+	NotifyCertificates   []string
+	Notify               []netip.Prefix `yaml:"notify" who:"true" lone:"true" beside:"remote=NotifyRemotes key=NotifyKeys certificate=NotifyCertificates" default:"" quiet:"true"`
+	Control              []netip.Prefix `yaml:"control" who:"true" lone:"true" default:"" quiet:"true"`
+	Scrape               []netip.Prefix `yaml:"scrape" who:"true" lone:"true" default:"" quiet:"true"`
 
 	said map[string]Place // by key
 }
@@ -92,6 +95,19 @@ func (e *Expose) peers(key string) (networks []netip.Prefix, keys [][]byte, remo
 		return e.Notify, e.NotifyKeys, e.NotifyRemotes
 	}
 	return nil, nil, nil
+}
+
+// Certificates returns the holders of certificates in such a list, by name.
+func (e *Expose) Certificates(key string) []string {
+	switch key {
+	case "transfer":
+		return e.TransferCertificates
+	case "update":
+		return e.UpdateCertificates
+	case "notify":
+		return e.NotifyCertificates
+	}
+	return nil
 }
 
 // Peers returns who may do something that zones and keys have a say in, transfer, update or notify: from
@@ -184,7 +200,7 @@ func (d *decoder) checkWords() {
 			continue
 		}
 		networks, keys, remotes := e.peers(key)
-		n := len(networks) + len(keys) + len(remotes)
+		n := len(networks) + len(keys) + len(remotes) + len(e.Certificates(key))
 		switch key {
 		case "ask":
 			n = len(e.Ask) + len(e.AskInterfaces)
@@ -271,6 +287,14 @@ func (d *decoder) checkExposeKeys() {
 			if !slices.ContainsFunc(d.config.Keys, func(k Key) bool { return wire.EqualFold(k.Name, key) }) {
 				at, _ := d.at("expose." + name)
 				d.noKey(at, "expose."+name+": ", key)
+			}
+		}
+	}
+	for _, key := range []string{"transfer", "update", "notify"} {
+		for _, name := range e.Certificates(key) {
+			if !slices.ContainsFunc(d.config.ClientCertificates, func(k ClientCertificate) bool { return k.Name == name }) {
+				at, _ := d.at("expose." + key)
+				d.fail(at, "expose."+key+": there is no client certificate "+quote(name), "define it in client_certificates")
 			}
 		}
 	}
@@ -410,33 +434,42 @@ func (d *decoder) checkExposed(i int, what string) {
 	}
 }
 
-// checkExposeGrants reports grants of keys that the contract does not let do what they say. Those that
-// a running server has granted are refused as they are used.
+// checkExposeGrants reports grants of keys and certificates that the contract does not let do what they
+// say. Those that a running server has granted are refused as they are used.
 func (d *decoder) checkExposeGrants() {
 	c, e := d.config, &d.config.Expose
+	check := func(at position, what, entry string, grants []Right, lets func(op string) bool) {
+		for _, g := range grants {
+			for verb, op := range map[string]string{"change": "update", "notify": "notify"} {
+				if _, said := e.said[op]; said && slices.Contains(g.Verbs, verb) && !lets(op) {
+					d.fail(
+						at,
+						fmt.Sprintf("%s: grants: it may %s, and is not in expose.%s%s", what, verb, op, d.seeAlso("expose."+op)),
+						"add "+entry+" there, or take the verb away",
+					)
+				}
+			}
+		}
+	}
 	for i := range c.Keys {
 		k := &c.Keys[i]
 		if c.KeyGranted(i) {
 			continue
 		}
-		for _, g := range k.Grants {
-			for verb, op := range map[string]string{"change": "update", "notify": "notify"} {
-				if _, said := e.said[op]; said && slices.Contains(g.Verbs, verb) && !e.letsPeer(c, op, netip.Prefix{}, [][]byte{k.Name}) {
-					at := d.keyAt("keys.grants", i)
-					d.fail(
-						at,
-						fmt.Sprintf(
-							"key %s: grants: it may %s, and is not in expose.%s%s",
-							quote(nameText(k.Name)),
-							verb,
-							op,
-							d.seeAlso("expose."+op),
-						),
-						"add {key: "+nameText(k.Name)+"} there, or take the verb away",
-					)
-				}
-			}
+		name := nameText(k.Name)
+		check(d.keyAt("keys.grants", i), "key "+quote(name), "{key: "+name+"}", k.Grants,
+			func(op string) bool { return e.letsPeer(c, op, netip.Prefix{}, [][]byte{k.Name}) })
+	}
+	for i := range c.ClientCertificates {
+		k := &c.ClientCertificates[i]
+		if c.CertificateGranted(i) {
+			continue
 		}
+		at, _ := d.atIndex("client_certificates.name", int32(i))
+		check(at, "client certificate "+quote(k.Name), "{certificate: "+k.Name+"}", k.Grants, func(op string) bool {
+			networks, _, _ := e.peers(op)
+			return len(networks) > 0 || slices.Contains(e.Certificates(op), k.Name) // networks bound from where it counts
+		})
 	}
 }
 

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -12,17 +13,31 @@ import (
 	"strings"
 	"time"
 
+	"port53/internal/certs"
 	"port53/internal/wire"
 )
 
 // GrantsLine is the first line of the file in which a server keeps the keys and tokens that were
-// granted to it while it ran. What follows is JSON, a [Granted].
-const GrantsLine = "port53 grants 1"
+// granted to it while it ran, and certGrantsLine that of one with client certificates, which versions
+// before them cannot read. What follows is JSON, a [Granted].
+const (
+	GrantsLine     = "port53 grants 1"
+	certGrantsLine = "port53 grants 2"
+)
 
-// A Granted is the keys and tokens that commands have given to a running server.
+// A Granted is the keys, tokens and client certificates that commands have given to a running server.
 type Granted struct {
-	Keys   []GrantedKey   `json:"keys,omitempty"`
-	Tokens []GrantedToken `json:"tokens,omitempty"`
+	Keys         []GrantedKey         `json:"keys,omitempty"`
+	Tokens       []GrantedToken       `json:"tokens,omitempty"`
+	Certificates []GrantedCertificate `json:"certificates,omitempty"`
+}
+
+// A GrantedCertificate is a client certificate, which is known by its public key.
+type GrantedCertificate struct {
+	Name   string         `json:"name"`
+	Pins   []string       `json:"pins"` // in base64
+	Made   time.Time      `json:"made,omitzero"`
+	Grants []GrantedRight `json:"grants"`
 }
 
 // A GrantedKey is a key that signs messages. Whoever verifies signatures has its secret.
@@ -59,6 +74,9 @@ func rights(list []GrantedRight) []Right {
 	return all
 }
 
+// KnowsGrants reports whether the first line of a file of grants is one that this version reads.
+func KnowsGrants(line string) bool { return line == GrantsLine || line == certGrantsLine }
+
 // ParseGranted reads the text of the file.
 func ParseGranted(text []byte) (*Granted, error) {
 	g := &Granted{}
@@ -66,11 +84,12 @@ func ParseGranted(text []byte) (*Granted, error) {
 		return g, nil
 	}
 	line, rest, _ := bytes.Cut(text, []byte{'\n'})
-	if string(line) != GrantsLine {
+	if !KnowsGrants(string(line)) {
 		return nil, fmt.Errorf(
-			"the first line is %s, and this version of port53 reads %s: it was written by another version, or is damaged",
+			"the first line is %s, and this version of port53 reads %s and %s: it was written by another version, or is damaged",
 			quote(printable(string(line[:min(len(line), 40)]))),
 			quote(GrantsLine),
+			quote(certGrantsLine),
 		)
 	}
 	d := json.NewDecoder(bytes.NewReader(rest))
@@ -83,16 +102,21 @@ func ParseGranted(text []byte) (*Granted, error) {
 
 // Text returns the text of the file.
 func (g *Granted) Text() ([]byte, error) {
+	line := GrantsLine
+	if len(g.Certificates) > 0 {
+		line = certGrantsLine
+	}
 	text, err := json.MarshalIndent(g, "", " ")
-	return append(append([]byte(GrantsLine+"\n"), text...), '\n'), err
+	return append(append([]byte(line+"\n"), text...), '\n'), err
 }
 
-// WithGranted returns the configuration with the keys and tokens of g beside those of its own files,
+// WithGranted returns the configuration with the keys, tokens and certificates of g beside those of its own files,
 // instead of those that it had from another before. c stays as it is.
 func (c *Config) WithGranted(g *Granted) (*Config, error) {
 	n := *c
 	n.Keys = slices.Clone(c.Keys[:len(c.Keys)-c.granted.keys])
 	n.Tokens = slices.Clone(c.Tokens[:len(c.Tokens)-c.granted.tokens])
+	n.ClientCertificates = slices.Clone(c.ClientCertificates[:len(c.ClientCertificates)-c.granted.certificates])
 	n.granted = granted{}
 	for i := range g.Keys {
 		k := &g.Keys[i]
@@ -119,7 +143,49 @@ func (c *Config) WithGranted(g *Granted) (*Config, error) {
 		n.Tokens = append(n.Tokens, Token{Name: t.Name, Hash: t.Hash, Grants: rights(t.Grants), Sum: [32]byte(sum)})
 		n.granted.tokens++
 	}
+	for i := range g.Certificates {
+		k := ClientCertificate{Name: g.Certificates[i].Name, Pins: g.Certificates[i].Pins, Grants: rights(g.Certificates[i].Grants)}
+		switch pins := k.Client().Pins; {
+		case len(pins) == 0 || len(pins) != len(k.Pins):
+			return nil, fmt.Errorf("certificate %s has no pin, or one that is no SHA-256 digest in base64", quote(printable(k.Name)))
+		case !holderName(k.Name):
+			return nil, fmt.Errorf("certificate %s: %s", quote(printable(k.Name)), holderNames)
+		}
+		for j := range n.ClientCertificates {
+			if o := &n.ClientCertificates[j]; o.Name == k.Name {
+				return nil, fmt.Errorf("there is a certificate %s already", quote(k.Name))
+			} else if pin := commonPin(o, &k); pin != "" {
+				return nil, fmt.Errorf("the pin %s is certificate %s's already: a certificate has one holder", pin, quote(o.Name))
+			}
+		}
+		n.ClientCertificates = append(n.ClientCertificates, k)
+		n.granted.certificates++
+	}
 	return &n, nil
+}
+
+// holderNames says what the names of holders of certificates are.
+const holderNames = "a name has letters, digits and - _ . @ alone, and at most 64 of them"
+
+// holderName reports whether a name can stand in logs, and be told from others there.
+func holderName(name string) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.@"
+	return name != "" && len(name) <= 64 && strings.Trim(name, letters) == ""
+}
+
+// commonPin returns a pin that both have which could be of the same certificate, or "".
+func commonPin(a, b *ClientCertificate) string {
+	for _, p := range a.Client().Pins {
+		if slices.Contains(b.Client().Pins, p) {
+			return p.String()
+		}
+	}
+	return ""
+}
+
+// CertificateGranted is KeyGranted for client certificates.
+func (c *Config) CertificateGranted(i int) bool {
+	return i >= len(c.ClientCertificates)-c.granted.certificates
 }
 
 // KeyGranted reports whether the key at index i was granted to the running server, and is in none of
@@ -173,9 +239,81 @@ func (d *decoder) checkGrants() {
 		}
 		d.checkRights("tokens.grants", i, what, t.Grants)
 	}
+	d.checkClientCertificates()
 }
 
-// checkRights reports grants of a key or a token that mean nothing.
+// checkClientCertificates reports client certificates that nothing is known of, or that somebody else
+// could have as well.
+func (d *decoder) checkClientCertificates() {
+	c := d.config
+	for i := range c.ClientCertificates {
+		k := &c.ClientCertificates[i]
+		if c.CertificateGranted(i) {
+			continue
+		}
+		at, _ := d.atIndex("client_certificates.name", int32(i))
+		what := "client certificate " + quote(k.Name)
+		if !holderName(k.Name) {
+			d.fail(at, what+": "+holderNames, "")
+		}
+		for j, text := range k.Pins {
+			if _, err := certs.ParsePin(text); err != nil {
+				d.fail(d.item("client_certificates.pins", int32(i), j), what+": "+printable(err.Error()),
+					"port53 grant new --cert FILE prints the pin of a certificate")
+			}
+		}
+		switch {
+		case len(k.Pins) > 0:
+		case k.CA == "" && k.Hostname == "":
+			d.fail(at, what+": neither an authority nor a pin says which it is", "add ca: FILE and hostname: NAME, or pins: PIN")
+		case k.CA == "":
+			d.fail(at, what+": anybody can make a certificate with the name "+quote(k.Hostname), "add ca: FILE, or pins: PIN")
+		case k.Hostname == "":
+			d.fail(at, what+": every certificate of the authority would be it", "add hostname: NAME, or pins: PIN")
+		}
+		if strings.Contains(k.Hostname, "*") {
+			d.fail(at, what+": hostname is one name, and "+quote(k.Hostname)+" stands for many", "write the name in full")
+		}
+		for j := range i {
+			o := &c.ClientCertificates[j]
+			same := k.Hostname != "" && strings.EqualFold(strings.TrimSuffix(k.Hostname, "."), strings.TrimSuffix(o.Hostname, ".")) &&
+				k.CA == o.CA && len(k.Pins)+len(o.Pins) == 0
+			switch pin := commonPin(o, k); {
+			case o.Name == k.Name:
+				d.fail(at, what+" is already defined", "remove one of them")
+			case pin != "":
+				d.fail(at, what+": the pin "+pin+" is also that of "+quote(o.Name), "a certificate has one holder: remove one of them")
+			case same:
+				d.fail(at, what+": ca and hostname are also those of "+quote(o.Name), "a certificate has one holder: remove one of them")
+			}
+		}
+		e := &c.Encrypted
+		if len(e.DoT)+len(e.DoQ) == 0 && c.API.Certificate == "" && c.Console.Certificate == "" {
+			d.fail(at, what+": nothing is served over TLS where it could be shown",
+				"add dot or doq to encrypted, or a certificate to api or console")
+		}
+		d.checkRights("client_certificates.grants", i, what, k.Grants)
+	}
+}
+
+// checkClientAuthorities reads the files of authorities of client certificates.
+func (d *decoder) checkClientAuthorities() {
+	for i := range d.config.ClientCertificates {
+		k := &d.config.ClientCertificates[i]
+		if k.CA == "" || d.config.CertificateGranted(i) {
+			continue
+		}
+		roots, err := certs.ReadRoots(k.CA)
+		if err != nil {
+			at, _ := d.atIndex("client_certificates.ca", int32(i))
+			d.fail(at, "client certificate "+quote(k.Name)+": "+printable(err.Error()), "")
+			roots = x509.NewCertPool() // which nobody is vouched for by
+		}
+		k.Roots = roots
+	}
+}
+
+// checkRights reports grants of a key, a token or a certificate that mean nothing.
 func (d *decoder) checkRights(path string, i int, what string, list []Right) {
 	at, ok := d.atIndex(path, int32(i))
 	if !ok {

@@ -9,7 +9,7 @@ import (
 // their path in the table, and what to do until then.
 func laterKeys() map[string]string {
 	const (
-		grants   = "write them at each of keys and tokens, and leave it out"
+		grants   = "write them at each of keys, tokens and client_certificates, and leave it out"
 		timers   = "a zone has the times of its SOA record; leave the key out"
 		filters  = "write the lists into policy.lists, and what they do into policy.block"
 		policies = "response policy zones are zones that policy.rpz names: policy: {rpz: [{zone: rpz.example}]}"

@@ -153,6 +153,8 @@ func fill(section *key, prefix string, count *int32) {
 			case "remote":
 				b.key.form = formText
 				k.remote = true
+			case "certificate":
+				b.key.form = formText
 			case "interface":
 				b.key.form = formInterface
 			case "key":

@@ -83,7 +83,8 @@ func (k *key) expects() string {
 	case formPrefix:
 		switch {
 		case k.who && len(k.beside) > 1:
-			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, the name of a remote, {key: NAME}, everybody or nobody`
+			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, the name of a remote, {key: NAME}, {certificate: NAME}, ` +
+				`everybody or nobody`
 		case k.who && len(k.beside) > 0:
 			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, {interface: NAME} for the networks of that interface, ` +
 				`everybody or nobody`

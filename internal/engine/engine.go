@@ -190,7 +190,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	switch {
 	case !v.Access.MayQuery(peer.Remote.Addr()):
 		if bad == 0 && q.HasQuestion && w.isDeed() {
-			w.refused("its address may not query this server")
+			w.refused("its address may not query this server", "")
 		}
 		return w.failing(event.NotAllowed, wire.Refused, wire.EDEProhibited)
 	case q.Opcode != wire.OpcodeQuery && q.Opcode != wire.OpcodeNotify && q.Opcode != wire.OpcodeUpdate:
@@ -219,12 +219,12 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	case q.TSIG != nil && !w.verify():
 		if q.Opcode == wire.OpcodeUpdate && w.signature != nil && w.signature.Error == wire.BadKey {
 			if w.view = g.view(peer, nil); !w.view.Access.MayQuery(peer.Remote.Addr()) {
-				w.refused("its address may not query this server") // the name of a key alone opens no view
+				w.refused("its address may not query this server", "") // the name of a key alone opens no view
 				return w.failing(event.NotAllowed, wire.Refused, wire.EDEProhibited)
 			}
 			return w.hand() // it may be for the primary, which knows the key
 		}
-		w.refused(signatureError(w.builder.Rcode(), w.signature))
+		w.refused(signatureError(w.builder.Rcode(), w.signature), "")
 		return w.failing(event.BadTSIG, w.builder.Rcode(), -1)
 	case q.Opcode != wire.OpcodeQuery:
 		return w.hand()
@@ -258,7 +258,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	switch {
 	case q.Type == wire.TypeAXFR || q.Type == wire.TypeIXFR:
 		if w.whole() == nil {
-			w.refused("no zone of that name is served here")
+			w.refused("no zone of that name is served here", "")
 			return w.failing(event.NotServed, wire.NotAuth, wire.EDENotAuthoritative) // RFC 5936, section 2.2.1
 		}
 		return w.hand()

@@ -177,7 +177,7 @@ func (w *worker) appendDetail(text []byte) []byte {
 		return append(text, wire.NameText(w.zone().Apex)...)
 	case w.reason == event.OperationNotAllowed:
 		entry := w.whole()
-		return append(append(append(text, wire.NameText(q.Name.Name())...), ": "...), w.whyNot(entry, w.builder.Rcode())...)
+		return append(append(append(text, wire.NameText(q.Name.Name())...), ": "...), w.whyNot(entry, w.builder.Rcode(), w.signer())...)
 	}
 	return text
 }

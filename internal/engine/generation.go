@@ -3,6 +3,7 @@ package engine
 import (
 	"port53/internal/cache"
 	"port53/internal/filter"
+	"port53/internal/grant"
 	"port53/internal/hosts"
 	"port53/internal/policy"
 	"port53/internal/resolver"
@@ -26,6 +27,7 @@ type Generation struct {
 	Identity  Identity
 	Filter    *filter.Set      // rules that names outside of the zones are judged by, as the view has it; nil: none
 	Keys      tsig.Keys        // signatures are verified with; nil: there are no keys
+	Holders   grant.Table      // whose client certificates are whose; nil: nobody is known by one
 	Contract  *policy.Contract // what zones and grants let peers do, at the most; nil: whatever they do
 	Policies  *zone.View       // response policy zones: nobody is answered from them, though some may transfer or change them; nil: none
 	Why       Why              // of which replies it is remembered why they are as they are

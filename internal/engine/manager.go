@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"time"
 
+	"port53/internal/certs"
 	"port53/internal/event"
 	"port53/internal/policy"
 	"port53/internal/server"
@@ -41,8 +42,9 @@ func (w *worker) hand() int {
 	if q.Class == wire.ClassIN {
 		entry = w.whole()
 	}
-	if rcode, ede := w.mayHand(entry, op); rcode != wire.NoError {
-		w.refused(w.whyNot(entry, rcode))
+	who := w.signer()
+	if rcode, ede := w.mayHand(entry, op, who); rcode != wire.NoError {
+		w.refused(w.whyNot(entry, rcode, who), who.Holder)
 		w.reason = event.OperationNotAllowed
 		switch {
 		case w.signature != nil && w.signature.Error != wire.NoError:
@@ -59,7 +61,8 @@ func (w *worker) hand() int {
 	p := w.suspend(to, handTime)
 	r := &zones.Request{
 		Entry: entry, View: w.view.Name, Zone: entry.Zone(), Message: p.msg, Client: w.peer.Remote,
-		Key: w.signer().Key, Context: w.signature, UDP: w.udp || op == policy.Transfer && w.single(), UDPSize: w.gen.Limits.UDPSize,
+		Key: who.Key, Holder: who.Holder, Context: w.signature,
+		UDP: w.udp || op == policy.Transfer && w.single(), UDPSize: w.gen.Limits.UDPSize,
 	}
 	go p.serve(m, op, r)
 	return server.Pending
@@ -75,11 +78,18 @@ func (w *worker) whole() *zone.Entry {
 	return entry
 }
 
-// signer returns who sent the query in hand.
+// signer returns who sent the query in hand: the key that signed it, or if it is not signed, the holder
+// of the certificate that was shown. Whose that is, is judged now, however old the connection is.
 func (w *worker) signer() policy.Peer {
 	p := policy.Peer{Addr: w.peer.Remote.Addr(), Signed: w.signature != nil, Certificates: w.peer.Certificates}
-	if p.Signed && w.signature.Key != nil {
+	switch {
+	case p.Signed && w.signature.Key != nil:
 		p.Key = w.signature.Key.Name
+	case p.Signed || w.query.TSIG != nil: // by a key that is not known, or badly
+	default:
+		if h := w.gen.Holders.Certificate(w.peer.Certificates, time.Now()); h != nil {
+			p.Holder = h.Name
+		}
 	}
 	return p
 }
@@ -88,7 +98,7 @@ func (w *worker) signer() policy.Peer {
 // or -1; or NoError. A signature by a key that is not known here counts only for updates
 // that a primary judges. NOTIFY and UPDATE for a zone that is not here, in whatever class,
 // are NOTAUTH (RFC 2136, section 3.1.2).
-func (w *worker) mayHand(entry *zone.Entry, op policy.Op) (rcode wire.Rcode, ede int) {
+func (w *worker) mayHand(entry *zone.Entry, op policy.Op, who policy.Peer) (rcode wire.Rcode, ede int) {
 	switch {
 	case w.signature != nil && w.signature.Error != wire.NoError && (entry == nil || !entry.Access.Forward):
 		return wire.NotAuth, -1
@@ -96,19 +106,24 @@ func (w *worker) mayHand(entry *zone.Entry, op policy.Op) (rcode wire.Rcode, ede
 		return wire.Refused, wire.EDEProhibited
 	case entry == nil:
 		return wire.NotAuth, wire.EDENotAuthoritative
-	case w.gen.Manager == nil || !entry.Access.Allows(op, w.signer()) || !w.gen.Contract.Allows(op, w.signer()):
+	case w.gen.Manager == nil || !entry.Access.Allows(op, who) || !w.gen.Contract.Allows(op, who):
 		return wire.Refused, wire.EDEProhibited
 	}
 	return wire.NoError, -1
 }
 
 // whyNot says for the audit why mayHand lets nobody hand the query in hand on.
-func (w *worker) whyNot(entry *zone.Entry, rcode wire.Rcode) string {
+func (w *worker) whyNot(entry *zone.Entry, rcode wire.Rcode, who policy.Peer) string {
 	switch {
 	case w.signature != nil && w.signature.Error != wire.NoError:
 		return signatureError(rcode, w.signature)
 	case entry == nil:
 		return "no zone of that name is served here"
+	case who.Holder != "":
+		return "certificate " + who.Holder + " may not, from this address"
+	case w.signature == nil && len(who.Certificates) > 0:
+		return "no grant is for its client certificate, whose pin is " + certs.PinOf(who.Certificates[0]).String() +
+			" and which is valid until " + who.Certificates[0].NotAfter.UTC().Format(time.RFC3339) + "; and it has no TSIG signature"
 	case w.signature == nil:
 		return "it has no TSIG signature, and the address alone is not enough"
 	}
@@ -139,8 +154,9 @@ func (w *worker) isDeed() bool {
 		q.Opcode == wire.OpcodeQuery && (q.Type == wire.TypeAXFR || q.Type == wire.TypeIXFR)
 }
 
-// refused tells the audit that what the query in hand wants is refused.
-func (w *worker) refused(why string) {
+// refused tells the audit that what the query in hand wants is refused. holder is of its certificate;
+// "": of none, or nobody has looked.
+func (w *worker) refused(why, holder string) {
 	audit := w.engine.audit
 	if audit == nil {
 		return
@@ -153,6 +169,7 @@ func (w *worker) refused(why string) {
 		View:      w.view.Name,
 		Peer:      w.peer.Remote,
 		Reason:    why,
+		Holder:    holder,
 	}
 	switch {
 	case q.Opcode == wire.OpcodeUpdate:

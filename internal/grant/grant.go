@@ -1,10 +1,14 @@
 // Package grant is who may do what with which zones, names and types of records: one table for all
-// that can show who they are, by the secret of a key (TSIG) or by a token of the API.
+// that can show who they are, by the secret of a key (TSIG), by a token of the API or by a client
+// certificate.
 //
 // A [Holder] has grants, and each is a set of zones, names, types and verbs, and a time at which it
 // ends. What one grant gives no other takes away. Updates, transfers and notifications of zones are
-// judged by package policy, record by record; app gives it what this table says of keys, so that a key
-// and a token with equal grants may do equal things (TestGrantsAlike).
+// judged by package policy, record by record; app gives it what this table says of keys and certificates,
+// so that a key, a token and a certificate with equal grants may do equal things (TestGrantsAlike).
+//
+// A request has one holder: of the token or the key that it carries, and only if it carries neither, of
+// the certificate of its connection. Rights of two holders are never added up.
 //
 // Secrets of tokens are not here: what is kept is their SHA-256, and what is shown is compared with all
 // of them in constant time.
@@ -14,6 +18,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -21,6 +26,7 @@ import (
 	"strings"
 	"time"
 
+	"port53/internal/certs"
 	"port53/internal/policy"
 	"port53/internal/wire"
 )
@@ -162,20 +168,24 @@ type Kind uint8
 
 // The kinds.
 const (
-	Key   Kind = iota // a secret that signs messages (TSIG)
-	Token             // a secret that is sent with each request of the API
-	Local             // by being on this machine, and allowed to use the control socket
-	User              // by having signed in to the console
+	Key         Kind = iota // a secret that signs messages (TSIG)
+	Token                   // a secret that is sent with each request of the API
+	Local                   // by being on this machine, and allowed to use the control socket
+	User                    // by having signed in to the console
+	Certificate             // by a client certificate (mutual TLS)
 )
 
 // String returns the kind for people.
-func (k Kind) String() string { return [...]string{"key", "token", "local", "user"}[min(k, User)] }
+func (k Kind) String() string {
+	return [...]string{"key", "token", "local", "user", "certificate"}[min(k, Certificate)]
+}
 
 // A Holder is who has grants.
 type Holder struct {
 	Kind   Kind
 	Name   string            // a key's is a domain name without its last dot, in lower case
 	Secret [sha256.Size]byte // of a token, as [Hash] makes it
+	Client *certs.Client     // whose certificate it is; nil: of other kinds
 	Grants []Grant
 }
 
@@ -228,6 +238,20 @@ func (t Table) Token(shown string) *Holder {
 		}
 	}
 	return found
+}
+
+// Certificate returns the first holder of a certificate that a chain is of at a time, or nil. A connection
+// that goes on, or resumes a session, is judged by the table that is in use then.
+func (t Table) Certificate(chain []*x509.Certificate, now time.Time) *Holder {
+	if len(chain) == 0 {
+		return nil
+	}
+	for i := range t {
+		if h := &t[i]; h.Kind == Certificate && h.Client != nil && h.Client.Verify(chain, now) == nil {
+			return h
+		}
+	}
+	return nil
 }
 
 // Prefix begins every token, so that those who look for secrets in texts know one.

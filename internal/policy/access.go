@@ -35,6 +35,10 @@ type Peer struct {
 
 	// Certificates are what it has shown over TLS, its own first; nil: none.
 	Certificates []*x509.Certificate
+
+	// Holder is who has the certificate, as grants name them; "": nobody whom they know, or the
+	// message is signed, and its key is who sent it.
+	Holder string
 }
 
 // An Access decides who may do what. A server has one, for [Query] and [Recurse], and
@@ -67,7 +71,7 @@ func (a *Access) Allows(op Op, p Peer) bool {
 	case Notify:
 		return slices.ContainsFunc(a.Notify, func(r Rule) bool { return r.allows(p) })
 	case Update:
-		return a.Forward && p.Signed || slices.ContainsFunc(a.Updates, func(g Grant) bool { return g.holds(p.Key) })
+		return a.Forward && p.Signed || slices.ContainsFunc(a.Updates, func(g Grant) bool { return g.holds(p) })
 	}
 	return false
 }
@@ -78,10 +82,10 @@ func (a *Access) MayQuery(addr netip.Addr) bool { return a.Query == nil || a.Que
 // MayRecurse is Allows for [Recurse], on the path of every query.
 func (a *Access) MayRecurse(addr netip.Addr) bool { return a.Recurse == nil || a.Recurse.Allows(addr) }
 
-// MayChange reports whether the holder of key may change the records of type t at name,
-// which is in lower case. Type ANY stands for all records of the name.
-func (a *Access) MayChange(key, name []byte, t wire.Type) bool {
-	return slices.ContainsFunc(a.Updates, func(g Grant) bool { return g.allows(key, name, t) })
+// MayChange reports whether p, by its key or as the holder of its certificate, may change the records
+// of type t at name, which is in lower case. Type ANY stands for all records of the name.
+func (a *Access) MayChange(p Peer, name []byte, t wire.Type) bool {
+	return slices.ContainsFunc(a.Updates, func(g Grant) bool { return g.allows(p, name, t) })
 }
 
 // A Contract bounds what zones and grants let peers do: they may only narrow it. It is immutable.
@@ -123,6 +127,10 @@ type Rule struct {
 	// the message is signed with; nil: nobody is admitted so. Key and Unsigned say nothing then.
 	Client *certs.Peer
 
+	// Holder admits the holder of a certificate, by name; "": nobody is admitted so. Key and
+	// Unsigned say nothing then.
+	Holder string
+
 	Until time.Time // when it ends; zero: never
 }
 
@@ -136,26 +144,30 @@ func (r *Rule) allows(p Peer) bool {
 	switch {
 	case r.Client != nil:
 		return r.Client.Verify(p.Certificates, true, time.Now()) == nil
+	case r.Holder != "":
+		return r.Holder == p.Holder
 	case p.Key == nil:
 		return r.Unsigned
 	}
 	return r.Key == nil || string(r.Key) == string(p.Key)
 }
 
-// A Grant lets the holder of a key change some records of a zone.
+// A Grant lets the holder of a key or of a certificate change some records of a zone.
 type Grant struct {
-	Key   []byte // its name, in lower case
-	Names []Pattern
-	Types []wire.Type // none: all
-	Until time.Time   // when it ends; zero: never
+	Key    []byte // its name, in lower case; nil: none
+	Holder string // of a certificate, by name; "": none
+	Names  []Pattern
+	Types  []wire.Type // none: all
+	Until  time.Time   // when it ends; zero: never
 }
 
-func (g *Grant) holds(key []byte) bool {
-	return key != nil && string(g.Key) == string(key) && !over(g.Until)
+func (g *Grant) holds(p Peer) bool {
+	byKey := p.Key != nil && g.Key != nil && string(g.Key) == string(p.Key)
+	return (byKey || g.Holder != "" && g.Holder == p.Holder) && !over(g.Until)
 }
 
-func (g *Grant) allows(key, name []byte, t wire.Type) bool {
-	return g.holds(key) && (len(g.Types) == 0 || slices.Contains(g.Types, t)) &&
+func (g *Grant) allows(p Peer, name []byte, t wire.Type) bool {
+	return g.holds(p) && (len(g.Types) == 0 || slices.Contains(g.Types, t)) &&
 		slices.ContainsFunc(g.Names, func(p Pattern) bool { return p.Matches(name) })
 }
 

@@ -125,11 +125,11 @@ func TestGrants(t *testing.T) {
 		{"all.", "other.test.", wire.TypeA, false},
 		{"all.", "test.", wire.TypeA, false},
 	} {
-		if got := a.MayChange(name(c.key), name(c.name), c.t); got != c.want {
+		if got := a.MayChange(policy.Peer{Key: name(c.key)}, name(c.name), c.t); got != c.want {
 			t.Errorf("%s %s %v: %v, want %v", c.key, c.name, c.t, got, c.want)
 		}
 	}
-	if a.MayChange(nil, name("zone.test."), wire.TypeA) {
+	if a.MayChange(policy.Peer{}, name("zone.test."), wire.TypeA) {
 		t.Error("a message without a key changes a zone")
 	}
 	// An asterisk is a wildcard alone in its label.

@@ -55,6 +55,7 @@ type AuditRecord struct {
 	View      string         // of the peer, or that the command named; empty: there are no views
 	Peer      netip.AddrPort // invalid: none
 	Key       []byte         // the name that the message is signed with, good or not; nil: it is not signed
+	Holder    string         // of the client certificate of a message that is not signed; empty: nobody known
 	By        string         // who did it, beside peer and key: the user of the control socket
 	Text      string         // what else was wanted: the type of a transfer, the command
 	From      uint32         // serial before
@@ -172,6 +173,7 @@ func (act *AuditRecord) args() []any {
 	add("what", clip(act.Text), act.Text != "")
 	add("peer", act.Peer.String(), act.Peer.IsValid())
 	add("key", string(wire.AppendName(nil, act.Key)), act.Key != nil)
+	add("certificate", act.Holder, act.Holder != "")
 	add("by", act.By, act.By != "")
 	changed := act.Operation == Updated || act.Operation == Commanded && act.To != 0
 	if act.Outcome == Accepted && changed {

@@ -53,6 +53,7 @@ type AuditLine struct {
 	Zone    string    `json:"zone,omitempty"`
 	Peer    string    `json:"peer,omitempty"`
 	Key     string    `json:"key,omitempty"`
+	Holder  string    `json:"certificate,omitempty"` // of a client certificate
 	By      string    `json:"by,omitempty"`
 	Text    string    `json:"text,omitempty"`
 	From    uint32    `json:"serial_before,omitempty"`
@@ -112,6 +113,7 @@ func (act *AuditRecord) line() AuditLine {
 			UTC(),
 		What:    act.Operation.String(),
 		Outcome: act.Outcome.String(),
+		Holder:  act.Holder,
 		By:      act.By,
 		Text:    clip(act.Text),
 		From:    act.From,

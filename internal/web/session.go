@@ -176,6 +176,8 @@ func (s *Server) whoAmI(w http.ResponseWriter, r *http.Request) {
 				a.Passkeys[i].Credential = nil
 			}
 		}
+	} else if h := s.certified(r); h != nil {
+		a.Name, a.How, a.Until = h.Name, "a client certificate", r.TLS.PeerCertificates[0].NotAfter
 	}
 	send(w, http.StatusOK, "application/json", a)
 }

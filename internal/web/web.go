@@ -13,6 +13,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -44,6 +45,10 @@ type Options struct {
 	// API answers a request of /v1. again returns who makes it, and what they may do now; nil: nothing
 	// any more.
 	API func(w http.ResponseWriter, r *http.Request, again func() *grant.Holder)
+
+	// Certificate returns whose a client certificate is now, which was shown over TLS with what leads to
+	// an authority behind it; nil: nobody's. It may be nil.
+	Certificate func(chain []*x509.Certificate) *grant.Holder
 
 	Users  Store
 	Listen netip.AddrPort // where it is reached on this machine
@@ -266,16 +271,22 @@ func (s *Server) routes() *http.ServeMux {
 	return mux
 }
 
-// data hands a request of /v1 to the API, as whoever has signed in.
+// data hands a request of /v1 to the API, as whoever has signed in; or if nobody has, as the holder of
+// the client certificate.
 func (s *Server) data(w http.ResponseWriter, r *http.Request) {
 	n := s.session(r)
-	if n == nil {
+	byCertificate := n == nil && s.certified(r) != nil
+	if n == nil && !byCertificate {
 		s.refuse(w, http.StatusUnauthorized, "sign in")
 		return
 	}
 	// A cookie is no token, and a token none: what is shown here counts alone.
 	r.Header.Del("X-API-Key")
 	r.Header.Del("Authorization")
+	if byCertificate {
+		s.o.API(w, r, func() *grant.Holder { return s.certified(r) })
+		return
+	}
 	token := n.token
 	s.o.API(w, r, func() *grant.Holder {
 		if n := s.sessions.find(token, s.o.Now()); n != nil {
@@ -283,6 +294,14 @@ func (s *Server) data(w http.ResponseWriter, r *http.Request) {
 		}
 		return nil
 	})
+}
+
+// certified returns whose the client certificate is that a request came with; nil: nobody's.
+func (s *Server) certified(r *http.Request) *grant.Holder {
+	if s.o.Certificate == nil || r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return nil
+	}
+	return s.o.Certificate(r.TLS.PeerCertificates)
 }
 
 // session returns that of a request; nil: nobody has signed in.

@@ -3,6 +3,9 @@ package web_test
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"errors"
 	"io"
@@ -160,6 +163,43 @@ func TestLinkWorksOnce(t *testing.T) {
 			t.Errorf("the audit has a secret: %s", line)
 		}
 	}
+}
+
+// TestCertificate: who has not signed in is the holder of the client certificate, as long as it has one;
+// whoever has signed in is that user, and a page of another site gets nothing by it.
+func TestCertificate(t *testing.T) {
+	known := map[string]bool{"laptop": true}
+	b := newBench(t, func(o *web.Options) {
+		o.Certificate = func(chain []*x509.Certificate) *grant.Holder {
+			name := chain[0].Subject.CommonName
+			if !known[name] {
+				return nil
+			}
+			return &grant.Holder{Kind: grant.Certificate, Name: name, Grants: []grant.Grant{{Verbs: grant.Read}}}
+		}
+	})
+	shows := func(name string) func(*http.Request) {
+		return func(r *http.Request) {
+			r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{Subject: pkix.Name{CommonName: name}}}}
+		}
+	}
+	if got := b.want(b.ask("GET", "/v1/zones", "", shows("laptop"), header("X-API-Key", "x")), http.StatusOK).Body.String(); got != "certificate laptop read" {
+		t.Errorf("the certificate makes %q", got)
+	}
+	if got := b.want(b.ask("GET", "/auth", "", shows("laptop")), http.StatusOK).Body.String(); !strings.Contains(got, `"name":"laptop","how":"a client certificate"`) {
+		t.Errorf("%s", got)
+	}
+	b.want(b.ask("GET", "/v1/zones", "", shows("stranger")), http.StatusUnauthorized)
+	b.want(b.ask("GET", "/v1/zones", "", func(r *http.Request) { r.TLS = &tls.ConnectionState{} }), http.StatusUnauthorized)
+	b.want(b.ask("POST", "/v1/checks", "", shows("laptop"), header("Origin", "https://evil.example")), http.StatusForbidden)
+	b.want(b.ask("GET", "/v1/zones", "", shows("laptop"), header("Sec-Fetch-Site", "cross-site")), http.StatusForbidden)
+	in := b.want(b.useLink(b.link("")), http.StatusNoContent)
+	if got := b.want(b.ask("GET", "/v1/zones", "", as(in), shows("laptop")), http.StatusOK).Body.String(); got != "local uid 0 admin" {
+		t.Errorf("a session beside the certificate makes %q", got)
+	}
+	b.want(b.ask("POST", "/auth/passkeys/begin", "{}", shows("laptop")), http.StatusUnauthorized) // it is nobody's account
+	known["laptop"] = false
+	b.want(b.ask("GET", "/v1/zones", "", shows("laptop")), http.StatusUnauthorized)
 }
 
 // TestLogout: a session that has ended is over, whoever kept its cookie.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"port53/internal/authority"
+	"port53/internal/policy"
 	"port53/internal/telemetry"
 	"port53/internal/tsig"
 	"port53/internal/wire"
@@ -24,6 +25,7 @@ type Request struct {
 	Message []byte      // as it came; it may be kept
 	Client  netip.AddrPort
 	Key     []byte        // that signed it, in lower case; nil: none that is known here
+	Holder  string        // of the client certificate, if it is not signed; "": nobody whom grants know
 	Context *tsig.Context // to sign replies with; nil: the message is not signed
 	UDP     bool
 	UDPSize int // octets of the largest message over UDP
@@ -58,7 +60,7 @@ func (q *queue) take() []*update {
 // An update is a message that waits to be carried out.
 type update struct {
 	message *wire.Message
-	key     []byte
+	peer    policy.Peer
 	by      string // who sent it, for people
 	any     bool   // it may change whatever it wants: it comes of this machine
 	rcode   wire.Rcode
@@ -107,7 +109,8 @@ func (m *Manager) Update(r *Request) (rcode wire.Rcode, reply []byte) {
 }
 
 func (m *Manager) update(r *Request) wire.Rcode {
-	u := &update{message: &wire.Message{}, key: r.Key, by: r.by(), done: make(chan struct{}), rcode: wire.ServFail}
+	u := &update{message: &wire.Message{}, by: r.by(), done: make(chan struct{}), rcode: wire.ServFail}
+	u.peer = policy.Peer{Addr: r.Client.Addr(), Key: r.Key, Holder: r.Holder}
 	defer func() { m.record(r, u) }() // after a fault too
 	if bad := u.message.Parse(r.Message); bad != 0 {
 		u.rcode, u.why = wire.FormErr, bad.Error()
@@ -174,13 +177,18 @@ func (m *Manager) record(r *Request, u *update) {
 
 // act returns what the audit is to have of a request.
 func (r *Request) act(what telemetry.Operation, outcome telemetry.Outcome) telemetry.AuditRecord {
-	return telemetry.AuditRecord{Operation: what, Outcome: outcome, Zone: r.Entry.Apex, View: r.View, Peer: r.Client, Key: r.Key}
+	return telemetry.AuditRecord{
+		Operation: what, Outcome: outcome, Zone: r.Entry.Apex, View: r.View, Peer: r.Client, Key: r.Key, Holder: r.Holder,
+	}
 }
 
 // by says who sent a request, for people.
 func (r *Request) by() string {
 	if r.Key != nil {
 		return "key " + string(wire.AppendName(nil, r.Key)) + " from " + r.Client.Addr().String()
+	}
+	if r.Holder != "" {
+		return "certificate " + r.Holder + " from " + r.Client.Addr().String()
 	}
 	return r.Client.Addr().String()
 }
@@ -241,7 +249,7 @@ func (m *Manager) apply(z *managed, batch []*update) {
 		} else {
 			d, rcode, why = updater.Update(
 				u.message,
-				func(owner []byte, t wire.Type) bool { return u.any || access.MayChange(u.key, owner, t) },
+				func(owner []byte, t wire.Type) bool { return u.any || access.MayChange(u.peer, owner, t) },
 				next,
 			)
 		}

@@ -1,0 +1,132 @@
+package conformance_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"port53/conformance/netns"
+	"port53/conformance/peers"
+)
+
+// bindTLS is BIND as a secondary that shows a certificate: <WHO> is whose.
+const bindTLS = `options { directory "<DIR>/bind"; listen-on port 5301 { 127.0.0.1; }; listen-on-v6 { none; }; recursion no;
+  pid-file "<DIR>/bind/pid"; session-keyfile none; };
+controls { };
+tls "p53" { cert-file "<DIR>/<WHO>.pem"; key-file "<DIR>/<WHO>.key"; ca-file "<DIR>/ca.pem"; remote-hostname "dns.test"; };
+zone "test" { type secondary; primaries { 127.0.0.1 port 853 tls p53; }; file "test.db"; };
+`
+
+// TestClientCertificates has the clients that Debian has show certificates: kdig and dig transfer a zone,
+// curl asks the API, BIND follows the zone, each with a certificate that has the grant, and none of them
+// with another, or without.
+func TestClientCertificates(t *testing.T) {
+	if subjectKind() != peers.Port53 || os.Getuid() != 0 {
+		t.Skip("it is about port53 in a network of its own, so for root")
+	}
+	for _, tool := range []string{"openssl", "kdig", "dig", "curl"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip("missing: ", tool)
+		}
+	}
+	bin, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := netns.New()
+	if err != nil {
+		t.Skip("missing: ", err)
+	}
+	defer n.Close()
+	dir := t.TempDir()
+	shell := func(format string, args ...any) string {
+		t.Helper()
+		var out []byte
+		_ = n.Do(func() error {
+			cmd := exec.Command("sh", "-c", fmt.Sprintf(format, args...))
+			cmd.Dir = dir
+			out, _ = cmd.CombinedOutput() // what it says is looked at
+			return nil
+		})
+		return string(out)
+	}
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const request = "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
+	for _, ca := range []string{"ca", "evil"} {
+		shell(request+"-x509 -days 30 -subj /CN=%[1]s -keyout %[1]s.key -out %[1]s.pem", ca)
+	}
+	issue := func(ca, file, names, days string) {
+		write(file+".ext", "subjectAltName="+names+"\nextendedKeyUsage=clientAuth,serverAuth\n")
+		shell(request+"-subj /CN=%[1]s -keyout %[1]s.key -out %[1]s.csr && openssl x509 -req -in %[1]s.csr -CA %[2]s.pem -CAkey %[2]s.key "+
+			"-CAcreateserial %[3]s -extfile %[1]s.ext -out %[1]s.pem", file, ca, days)
+	}
+	issue("ca", "server", "DNS:dns.test,IP:127.0.0.1", "-days 30")
+	issue("ca", "ns2", "DNS:ns2.test", "-days 30")
+	issue("ca", "other", "DNS:other.test", "-days 30")
+	issue("ca", "wild", "DNS:*.test", "-days 30")
+	issue("evil", "fake", "DNS:ns2.test", "-days 30")
+	shell(request + "-x509 -days 30 -subj /CN=pinned -keyout pinned.key -out pinned.pem; chmod 600 *.key; mkdir bind")
+	pin, _, _ := strings.Cut(shell("%s grant new --cert pinned.pem", bin), "\n")
+	write("test.zone", "$TTL 60\n@ SOA ns admin 1 7200 3600 1209600 300\n@ NS ns\nns A 192.0.2.1\n")
+	write("port53.yaml", "role: authoritative\nlisten: [\"127.0.0.1:5300\"]\nstate_dir: state\ncontrol: {socket: control.sock}\n"+
+		"metrics: {listen: off}\nsandbox: off\nzones: [{name: test, file: test.zone}]\n"+
+		"encrypted: {name: dns.test, certificate: server.pem, key: server.key, dot: 127.0.0.1}\n"+
+		"api: {listen: 127.0.0.1, certificate: server.pem, key: server.key}\nclient_certificates:\n"+
+		"  - {name: ns2, hostname: ns2.test, ca: ca.pem, grants: [{zone: test, verbs: [read]}]}\n"+
+		"  - {name: pinned, pins: \""+pin+"\", grants: [{zone: test, verbs: [read]}]}\n")
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	s, err := peers.Start(ctx, peers.Port53, peers.Options{
+		Dir: t.TempDir(), Addr: netip.MustParseAddrPort("127.0.0.1:5300"), Zones: []peers.Zone{{Name: "test."}}, Run: n.Do,
+		Command: []string{bin, "serve", "--config", filepath.Join(dir, "port53.yaml")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop()
+	const good, known = "192.0.2.1", "+tls +tls-ca=ca.pem +tls-hostname=dns.test "
+	for who, may := range map[string]bool{"ns2": true, "pinned": true, "other": false, "wild": false, "fake": false, "": false} {
+		with, api := "", ""
+		if who != "" {
+			with = fmt.Sprintf("+tls-certfile=%[1]s.pem +tls-keyfile=%[1]s.key", who)
+			api = fmt.Sprintf("--cert %[1]s.pem --key %[1]s.key", who)
+		}
+		for _, line := range []string{
+			"kdig +retry=0 +time=5 @127.0.0.1 test AXFR " + known + with, "dig +tries=1 +time=5 @127.0.0.1 test AXFR " + known + with,
+		} {
+			if got := shell("%s", line); strings.Contains(got, good) != may {
+				t.Errorf("%s: %.600q, want the zone: %v", line, got, may)
+			}
+		}
+		for _, version := range []string{"1.2", "1.3"} {
+			line := "curl -s --max-time 5 --tlsv" + version + " --tls-max " + version + " --cacert ca.pem " + api + " https://127.0.0.1:8053/v1/zones"
+			if got := shell("%s", line); strings.Contains(got, `"zone":"test."`) != may || !may && !strings.Contains(got, "401") {
+				t.Errorf("%s: %.600q, want the zone: %v", line, got, may)
+			}
+		}
+	}
+	if _, err := exec.LookPath("named"); err != nil {
+		t.Skip("missing: named")
+	}
+	for who, may := range map[string]bool{"ns2": true, "other": false} {
+		shell("rm -rf bind; mkdir bind")
+		write("bind/conf", strings.NewReplacer("<DIR>", dir, "<WHO>", who).Replace(bindTLS))
+		// It is asked until it has the zone, or its log says that it was refused.
+		got := shell("named -g -c bind/conf >bind/log 2>&1 & p=$!; for i in $(seq 100); do "+
+			"dig +short +time=1 +tries=1 -p 5301 @127.0.0.1 ns.test | grep %s && break; "+
+			"grep -i 'test/IN.*refused\\|responses: refused' bind/log >/dev/null && break; sleep 0.1; done; kill $p; wait $p", good)
+		if strings.Contains(got, good) != may {
+			t.Errorf("BIND as %s: %q, want the zone: %v\n%s", who, got, may, shell("tail -20 bind/log"))
+		}
+	}
+}
