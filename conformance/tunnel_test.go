@@ -87,13 +87,16 @@ func allDiggers() (list []digger) {
 					}
 					defer c.Close()
 					random := rand.NewChaCha8([32]byte{})
-					for range 600 { // 2 kB a second
+					for { // 2 kB a second, until the test ends
 						b := make([]byte, 200)
 						_, _ = random.Read(b)
 						_, _ = c.Write(b)
-						time.Sleep(100 * time.Millisecond)
+						select {
+						case <-g.Context().Done():
+							return nil
+						case <-time.After(100 * time.Millisecond):
+						}
 					}
-					return nil
 				})
 			},
 		})
@@ -111,6 +114,21 @@ func (g *diggers) output(args ...string) (string, error) {
 	}
 	err := cmd.Wait()
 	return out.String(), err
+}
+
+// moved returns how many bytes have come out of the tunnel.
+func (g *diggers) moved() int {
+	var links []struct {
+		Stats64 struct{ RX struct{ Bytes int } }
+	}
+	out, err := g.output("ip", "-json", "-statistics", "link", "show", "dev", "tunS")
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &links)
+	}
+	if err != nil || len(links) != 1 {
+		g.Fatalf("the tunnel's device: %v: %s", err, out)
+	}
+	return links[0].Stats64.RX.Bytes
 }
 
 // deny answers at an address that no name exists: iodine's answers of type A are aliases for names that are nowhere.
@@ -204,14 +222,15 @@ resolver:
 	for {
 		list := look()
 		if len(list) == 1 && list[0].Client == "127.0.0.1" && strings.TrimSuffix(list[0].Domain, ".") == d.domain {
-			g.Logf("found after %.0f s: %v", time.Since(begun).Seconds(), list[0].Why)
+			g.Logf("found after %.0f s and %d bytes: %v", time.Since(begun).Seconds(), g.moved(), list[0].Why)
 			return
 		}
 		if len(list) > 1 {
 			g.Errorf("more is taken for a tunnel: %+v", list)
 		}
-		if time.Since(begun) > time.Minute {
-			g.Fatalf("not found in a minute: %+v", list)
+		// A busy machine may move less than the kilobyte a second that is promised to be found within a minute.
+		if took := time.Since(begun); took > time.Minute && g.moved() > 60_000 || took > 5*time.Minute {
+			g.Fatalf("not found in %.0f s: %+v; moved %d bytes", took.Seconds(), list, g.moved())
 		}
 		select {
 		case err := <-done:

@@ -121,7 +121,8 @@ func TestManyZonesMade(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		return (after.TotalAlloc - before.TotalAlloc) / uint64(number)
 	}
-	if each := removed(100, 20); each > 8*few {
+	// The lists of some hundred zones are copied, and nothing is read: reading them would take tens of times as much.
+	if each := removed(100, 20); each > 16*few {
 		t.Errorf("to remove a zone of %d takes %d bytes of work, to make one of 5 %d", n, each, few)
 	}
 }

@@ -180,8 +180,8 @@ func (r *recursion) collect(w *telemetry.Writer) {
 	} {
 		w.Set("port53_resolver_questions_total", float64(n), "outcome", outcome)
 	}
-	w.Set("port53_resolver_ns_lookups_total", float64(c.NSLookups.Load()), "outcome", "asked")
-	w.Set("port53_resolver_ns_lookups_total", float64(c.NSUnknown.Load()), "outcome", "incomplete")
+	w.Set("port53_resolver_nameserver_lookups_total", float64(c.NSLookups.Load()), "outcome", "asked")
+	w.Set("port53_resolver_nameserver_lookups_total", float64(c.NSUnknown.Load()), "outcome", "incomplete")
 	w.Set("port53_resolver_bogus_total", float64(c.Bogus.Load()))
 	w.Set("port53_upstream_questions_total", float64(u.UDP.Load()), "transport", "udp")
 	w.Set("port53_upstream_questions_total", float64(u.TCP.Load()), "transport", "tcp")

@@ -173,7 +173,7 @@ var metrics = []metric{
 			"synthetic (answered from cached NSEC and NSEC3 records, RFC 8198), shed (too many recursive clients).",
 	},
 	{
-		"port53_resolver_ns_lookups_total",
+		"port53_resolver_nameserver_lookups_total",
 		"counter",
 		"outcome",
 		"Lookups of the name servers of a name's zones, for rules of response policy zones about these: asked (all), " +
