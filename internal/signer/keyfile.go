@@ -433,8 +433,8 @@ func (k *Key) appendPublic(dst []byte) []byte {
 }
 
 // Write writes the key's files into a directory, which it makes if there is none: the private
-// one first, readable by its owner alone, and both are on the disk before it returns. Files
-// that are there are not replaced: the error is [fs.ErrExist] then.
+// one first, readable by its owner alone, and both are on the disk before it returns. A crash leaves
+// each whole or none of it. Files that are there are not replaced: the error is [fs.ErrExist] then.
 func (k *Key) Write(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -449,14 +449,14 @@ func (k *Key) Write(dir string) error {
 	}
 	if k.State != nil {
 		// Before the others: a key whose state got lost would be taken for one that only has times.
-		if err := errors.Join(ignoreAbsent(os.Remove(path+".state")), writeNew(path+".state", k.appendState(nil), 0o644)); err != nil {
+		if err := errors.Join(ignoreAbsent(os.Remove(path+".state")), putNew(path+".state", k.appendState(nil), 0o644)); err != nil {
 			return err
 		}
 	}
-	if err := writeNew(path+".private", private, 0o600); err != nil {
+	if err := putNew(path+".private", private, 0o600); err != nil {
 		return err
 	}
-	if err := writeNew(path+".key", k.appendPublic(nil), 0o644); err != nil {
+	if err := putNew(path+".key", k.appendPublic(nil), 0o644); err != nil {
 		return errors.Join(err, os.Remove(path+".private"))
 	}
 	k.File = path
@@ -470,7 +470,24 @@ func ignoreAbsent(err error) error {
 	return err
 }
 
-// writeNew writes a file that is not there yet.
+// putNew writes a file that is not there yet: after a crash it is there whole, or not at all.
+func putNew(path string, b []byte, mode os.FileMode) error {
+	part := path + ".new"
+	_ = os.Remove(part) // which a crash may have left
+	if err := writeNew(part, b, mode); err != nil {
+		return err
+	}
+	err := os.Link(part, path) // which, unlike a rename, replaces nothing
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		// A file system without links.
+		if _, gone := os.Lstat(path); errors.Is(gone, fs.ErrNotExist) {
+			return os.Rename(part, path)
+		}
+	}
+	return errors.Join(err, os.Remove(part))
+}
+
+// writeNew writes a file that is not there yet; a crash may leave a part of it.
 func writeNew(path string, b []byte, mode os.FileMode) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
