@@ -93,7 +93,10 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 	case len(z.Primaries) == 0 && len(z.AllowNotify) > 0:
 		d.fail(at("allow_notify"), zone+"it has no primaries: nobody tells of its changes", "remove it")
 	case z.File != "" && len(z.Primaries) > 0:
-		d.fail(at("primaries"), zone+"it has both a file and primaries", "remove one of them: a secondary keeps the zone in state_dir")
+		d.fail(
+			at("primaries"), zone+"it has both a file and primaries",
+			"remove one of them (a secondary needs no file: it keeps the zone in state_dir)",
+		)
 	}
 	d.checkUpdates(i, keys)
 	z.TSIG = slices.DeleteFunc(z.TSIG, func(name []byte) bool { return len(bytes.Trim(name, "\x00")) == 0 })

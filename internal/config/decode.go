@@ -328,7 +328,7 @@ func plainSyntax(text string) (plain, hint string) {
 		{"non-map value is specified", "expected key: value", "write a colon and a space after the key"},
 		{"',' or ']' must be specified", "a list that begins with [ is not closed before this", "write ] at its end"},
 		{"sequence end token ']' not found", "a list that begins with [ is not closed", "write ] at its end"},
-		{"',' or '}' must be specified", "a mapping that begins with { is not closed before this", "write } at its end"},
+		{"',' or '}' must be specified", "a block that begins with { is not closed before this", "write } at its end"},
 		{"could not find end character of double-quoted text", "a value in double quotes is not closed", `write " at its end`},
 		{"could not find end character of single-quoted text", "a value in single quotes is not closed", "write ' at its end"},
 	} {

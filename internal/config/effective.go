@@ -212,12 +212,15 @@ func (k *key) listed() string {
 		return k.looks
 	}
 	if k.list {
+		if k.lone {
+			return k.expects() + "; or a list of these"
+		}
 		return "a list, each " + k.expects()
 	}
 	return k.expects()
 }
 
-// braces returns how a block with the key's required keys is written.
+// braces returns how a block is written: with the key's required keys, or with its first.
 func (k *key) braces() string {
 	var required []string
 	for _, child := range k.keys {
@@ -227,10 +230,26 @@ func (k *key) braces() string {
 			required = append(required, child.name+": "+child.example())
 		}
 	}
-	if len(required) == 0 {
-		return "write key: value"
+	switch {
+	case k.path == "":
+		return "write a key, a colon and a value on each line, such as role: " + RoleInternalResolver
+	case len(required) > 0:
+		return "write {" + strings.Join(required, ", ") + "}"
 	}
-	return "write {" + strings.Join(required, ", ") + "}"
+	first := k.keys[0]
+	value := first.shown("")
+	if first.form == formSection || value == "" || value == "[]" || value == `""` {
+		value = first.example()
+	}
+	return "write " + k.name + ": {" + first.name + ": " + value + "}, or other keys of " + k.path + ": " + strings.Join(k.names(), ", ")
+}
+
+// toAdd says what to write where the key is missing.
+func (k *key) toAdd() string {
+	if k.form == formRole {
+		return `add "role:" and one of ` + k.example()
+	}
+	return "add " + k.name + ": " + k.example()
 }
 
 // example is a value for the hint at a missing key.
@@ -244,6 +263,13 @@ func (k *key) example() string {
 		return "example.com.zone"
 	case formUpstream, formServer:
 		return "[192.0.2.1]"
+	case formAddress, formHost, formAddressOrOff:
+		return "192.0.2.1"
+	case formPrefix:
+		if strings.HasSuffix(k.path, "dns64.prefix") {
+			return `"64:ff9b::/96"`
+		}
+		return "10.0.0.0/8"
 	case formTime:
 		return "2026-10-20"
 	}

@@ -177,7 +177,7 @@ func (k *key) parseURL(s scalar) (any, *problem) {
 		strings.ContainsFunc(s.text, func(r rune) bool { return r <= ' ' || r == 0x7F }):
 		return nil, expected(k, s, "")
 	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
-		return nil, expected(k, s, "without TLS whoever is on the way can put names into the list: write https")
+		return nil, expected(k, s, "without TLS, anyone on the path can put names into the list: write https")
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, expected(k, s, "")
 	case u.User != nil:

@@ -287,7 +287,7 @@ func (d *decoder) root(into reflect.Value) {
 		}
 		values, ok := pairs(f.body)
 		if !ok {
-			d.fail(start(f.body), "expected "+d.table.expects()+", found "+describe(f.body), "write key: value")
+			d.fail(start(f.body), "expected "+d.table.expects()+", found "+describe(f.body), d.table.braces())
 			broken = true
 			continue
 		}
@@ -330,7 +330,7 @@ func (d *decoder) root(into reflect.Value) {
 			if body := d.files[0].body; body != nil {
 				at = start(body)
 			}
-			d.fail(at, fmt.Sprintf("key %s is missing", quote(k.name)), "add "+k.name+": "+k.example())
+			d.fail(at, fmt.Sprintf("key %s is missing", quote(k.name)), k.toAdd())
 		}
 	}
 }

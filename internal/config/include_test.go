@@ -89,7 +89,7 @@ func TestIncludeErrors(t *testing.T) {
 		{"folder", map[string]string{"port53.yaml": head + "include: d\n", "d/x": ""}, "port53.yaml:3:10: include: d is a directory, not a file; write d/*.yaml for the files in it"},
 		{"no folder", map[string]string{"port53.yaml": head + "include: d/*.yaml\n"}, "port53.yaml:3:10: include: directory d cannot be read: no such file or directory; mkdir d; a pattern may fit nothing in it"},
 		{"bad pattern", map[string]string{"port53.yaml": head + "include: \"d[\"\n"}, `port53.yaml:3:10: include: "d[" is not a pattern; a [ needs its ], or a \ before it`},
-		{"not text", map[string]string{"port53.yaml": head + "include: [{a: b}]\n"}, "port53.yaml:3:11: include[0]: expected a path, or a pattern such as conf.d/*.yaml, found a mapping"},
+		{"not text", map[string]string{"port53.yaml": head + "include: [{a: b}]\n"}, "port53.yaml:3:11: include[0]: expected a path, or a pattern such as conf.d/*.yaml, found a block"},
 		{"empty", map[string]string{"port53.yaml": head + "include: [\"\"]\n"}, ""},
 		{"itself", map[string]string{"port53.yaml": head + "include: \"*.yaml\"\n"}, "port53.yaml:3:10: include: port53.yaml would include itself; name the files that are included otherwise, or put them into a directory of their own"},
 		{
@@ -112,10 +112,10 @@ func TestIncludeErrors(t *testing.T) {
 		{"zone twice", map[string]string{"port53.yaml": head + "include: [b.yaml]\n", "b.yaml": "zones:\n  - {name: A.example, file: b.zone}\n"}, `b.yaml:2:12: zone "A.example" is already defined at port53.yaml:2; remove one of them`},
 		{"contradiction", map[string]string{"port53.yaml": head + "include: [b.yaml]\npolicy: {allow: [192.0.2.0/24]}\n", "b.yaml": "policy: {deny: [192.0.2.0/24]}\n"}, "b.yaml:1:16: 192.0.2.0/24 is both in policy.allow and in policy.deny (see port53.yaml:4); remove it from one of them"},
 		{"zone file", map[string]string{"port53.yaml": head + "include: [d/b.yaml]\n", "d/b.yaml": "zones: [{name: b.example, file: b.zone}]\n"}, `d/b.yaml:1:33: zone "b.example": file d/b.zone does not exist`},
-		{"no role", map[string]string{"port53.yaml": "include: [b.yaml]\n", "b.yaml": "zones: [{name: b.example, file: b.zone}]\n"}, `port53.yaml:1:1: key "role" is missing; add role: authoritative`},
+		{"no role", map[string]string{"port53.yaml": "include: [b.yaml]\n", "b.yaml": "zones: [{name: b.example, file: b.zone}]\n"}, `port53.yaml:1:1: key "role" is missing; add "role:" and one of authoritative, public-resolver`},
 		{"role elsewhere", map[string]string{"port53.yaml": "include: [b.yaml]\n", "b.yaml": head}, ""},
 		{"empty pattern", map[string]string{"port53.yaml": head + "include: [d/*.yaml]\n", "d/x": ""}, ""},
-		{"not a block", map[string]string{"port53.yaml": head + "include: [b.yaml]\n", "b.yaml": "- a\n"}, "b.yaml:1:1: expected a mapping, found a list; write key: value"},
+		{"not a block", map[string]string{"port53.yaml": head + "include: [b.yaml]\n", "b.yaml": "- a\n"}, "b.yaml:1:1: expected a block, found a list; write a key, a colon and a value on each line, such as role: internal-resolver"},
 		{"names twice", map[string]string{"port53.yaml": "role: internal-resolver\ninclude: [b.yaml]\nnames: {a.example: 192.0.2.1}\n", "b.yaml": "names: {A.example: 192.0.2.2}\n"}, `b.yaml:1:9: names: "A.example" is already set at port53.yaml:3; write all its addresses into one list`},
 	} {
 		_, got := loaded(t, test.files)

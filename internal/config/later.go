@@ -9,16 +9,11 @@ import (
 // their path in the table, and what to do until then.
 func laterKeys() map[string]string {
 	const (
-		grants   = "write them at each of keys, tokens and client_certificates, and leave it out"
-		timers   = "a zone has the times of its SOA record; leave the key out"
-		filters  = "write the lists into policy.lists, and what they do into policy.block"
-		policies = "response policy zones are zones that policy.rpz names: policy: {rpz: [{zone: rpz.example}]}"
+		timers = "a zone has the times of its SOA record; leave the key out"
 	)
 	return map[string]string{
-		"grants": grants,
-		"ad":     "it needs the domain controller; leave it out",
-		"dnssec": "write it at each zone, or in a template",
-		"store":  "zones are files; leave it out",
+		"ad":    "it needs the domain controller; leave it out",
+		"store": "zones are files; leave it out",
 
 		"resolver.limits.answer_age": "answers are sent however long they took; resolver.limits.reply_time says by when there is one",
 
@@ -30,17 +25,7 @@ func laterKeys() map[string]string {
 
 		"resolver.forward.private": "list the zone in resolver.private_zones, if it is found by iteration at times",
 
-		"blocklists": filters,
-		"blocklist":  filters,
-		"filter":     filters,
-		"filters":    filters,
-		"rpz":        policies,
-
 		"identity.contact": "leave it out",
-
-		"policy.rules":    filters,
-		"policy.services": filters,
-		"policy.clients":  filters,
 	}
 }
 

@@ -253,7 +253,11 @@ func (k *key) block() string {
 }
 
 func (k *key) referenceRow(b *bytes.Buffer) {
-	def := "`" + k.shown("") + "`"
+	shown := k.shown("")
+	if one, ok := strings.CutPrefix(shown, "["); ok && k.lone && len(k.defaults("")) == 1 {
+		shown = strings.TrimSuffix(one, "]")
+	}
+	def := "`" + shown + "`"
 	outer, within := strings.CutPrefix(k.path, viewsPath)
 	switch {
 	case k.required:
@@ -320,9 +324,10 @@ zones:
 ` + "```" + `
 
 - Unknown keys, keys set twice and malformed values are errors. Each error has the file, line and column, what was
-  expected, and what to do.
+  expected, and usually what to do.
 - A zone's own setting takes precedence over its template's, key by key. A list in the zone replaces the template's
-  list. A zone that names its source (` + "`file`, `primaries`, `stored` or `catalog`" + `) takes none of these four from the template.
+  list. A zone that sets any of ` + "`file`, `primaries`, `stored` and `catalog`" + ` (also ` + "`catalog: consume`" + `) takes none of these four
+  from the template.
 - Plain numbers have no unit. Times have a unit (` + "`500ms 30s 5m 1h 1d 1w`" + `, also ` + "`1h30m` and `1.8s`" + `), and so do sizes
   (` + "`64MiB 1.5GiB`" + `); rates are per second (` + "`20/s`, or just `20`" + `). Booleans are ` + "`true`" + ` and ` + "`false`" + `.
 - Points in time are ` + "`2026-10-20T12:00:00Z`" + `, or a date, meaning 00:00 UTC at its start. There is
@@ -331,21 +336,21 @@ zones:
   and a single address is a network of one.
 - Relative paths are relative to the directory of the file they appear in: the configuration file, or an included file.
 - YAML anchors, aliases, merge keys, tags, block scalars and multiple documents are not supported. A file may be up to 16 MiB.
-- If a default depends on the role, the reference lists the other roles' defaults after it.
+- If a default depends on the role, the reference has the general default first, and after it the defaults of the roles that differ.
 
 ## Roles
 
 | role | who may query | names outside the zones | rate limit |
 | --- | --- | --- | --- |
-| authoritative | everyone, unless ` + "`policy.allow`" + ` is set | refused; ` + "`resolver`" + ` is an error | on |
-| internal-resolver | loopback and the private networks of this machine's interfaces, unless ` + "`resolver.allow`" + ` is set; for zones, ` + "`policy.allow`" + ` if set | resolved | off |
+| authoritative | everyone, unless ` + "`policy.allow`" + ` is set | refused; ` + "`resolver`" + ` must not be set | on |
+| internal-resolver | the clients in ` + "`resolver.allow`" + ` (by default loopback and the private networks of this machine's interfaces); if ` + "`policy.allow`" + ` is set, it decides who may query at all | resolved | off |
 | domain-controller | like ` + "`internal-resolver`" + ` | resolved | off |
 | public-resolver | everyone, unless ` + "`policy.allow`" + ` is set; ` + "`resolver.allow`" + ` limits recursion alone | resolved | on; it cannot be turned off |
 
 - authoritative: publishes its zones, as primary or secondary, and resolves nothing.
 - internal-resolver: resolves names for the machines of a home, an office or a data centre, and may serve zones for them.
-- domain-controller: an internal-resolver that works alongside the domain controllers of an Active Directory domain, and is
-  not one itself. It behaves like an internal-resolver; only the sample of ` + "`port53 config init`" + ` differs: it has a stub for the domain's own names.
+- domain-controller: an internal-resolver that works alongside the domain controllers of an Active Directory domain, but is
+  not itself a domain controller. It behaves like an internal-resolver; only the sample of ` + "`port53 config init`" + ` differs: it has a stub for the domain's own names.
 - public-resolver: resolves names for strangers, with rate limits.
 
 Without a configuration file port53 is an ` + "`internal-resolver`" + ` on 127.0.0.1 and ::1. An ` + "`internal-resolver`" + ` or
@@ -356,6 +361,6 @@ such a server is an open resolver, and only ` + "`public-resolver`" + ` may be o
 const referenceLater = `
 ## Keys that do not exist yet
 
-[NOT-YET.md](NOT-YET.md) lists what port53 does not do yet. The names of keys planned for it are known: a file that uses one
-gets an error that says what to do instead.
+[NOT-YET.md](NOT-YET.md) lists what port53 does not do yet. port53 recognizes the names of the keys that are planned: a file that
+uses one gets an error that says what to do instead.
 `

@@ -140,7 +140,7 @@ func remoteName(text string) bool {
 }
 
 // knownRemote reports whether there is a remote of that name; that there is none is an error.
-func (d *decoder) knownRemote(r *reference, where string) bool {
+func (d *decoder) knownRemote(k *key, r *reference, where string) bool {
 	if d.config.Remote(r.text) != nil {
 		return true
 	}
@@ -148,7 +148,10 @@ func (d *decoder) knownRemote(r *reference, where string) bool {
 	for i := range d.config.Remotes {
 		names[i] = d.config.Remotes[i].Name
 	}
-	hint := meant(nearest(r.text, names))
+	hint := k.foreignNetwork(r.text)
+	if hint == "" {
+		hint = meant(nearest(r.text, names))
+	}
 	if hint == "" {
 		hint = "names are not looked up: write the address, or define it: remotes: [{name: " + yamlText(
 			r.text,
@@ -162,7 +165,7 @@ func (d *decoder) knownRemote(r *reference, where string) bool {
 // returns how many they are.
 func (d *decoder) addRemote(k *key, n ast.Node, out *reflect.Value, where string) int {
 	ref := d.remoteOf(k, n)
-	if !d.knownRemote(ref, where) {
+	if !d.knownRemote(k, ref, where) {
 		return 0
 	}
 	r := d.config.Remote(ref.text)

@@ -46,7 +46,7 @@ func (k *key) expects() string {
 	}
 	switch k.form {
 	case formSection:
-		return "a mapping"
+		return "a block"
 	case formText:
 		if k.value != "" {
 			return k.value
@@ -102,7 +102,13 @@ func (k *key) expects() string {
 		case k.remote:
 			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, or the name of a remote`
 		}
-		return `a network such as 10.0.0.0/8 or "fd00::/8", or an address`
+		if strings.HasSuffix(k.path, "dns64.prefix") {
+			return `an IPv6 prefix such as "64:ff9b::/96"`
+		}
+		if strings.HasSuffix(k.path, "exceptions.server") {
+			return `a network such as 10.0.0.0/8 or "fd00::/8", or an address`
+		}
+		return `a network such as 10.0.0.0/8 or "fd00::/8", an address, or the name of one of networks`
 	case formAddress:
 		return `an address such as 192.0.2.1, "192.0.2.1:5353" or "[::1]:5353"`
 	case formAddressOrOff:
@@ -295,7 +301,11 @@ func roles() []string {
 
 func (k *key) parseRole(s scalar) (any, *problem) {
 	if !slices.Contains(roles(), s.text) {
-		return nil, expected(k, s, meant(nearest(s.text, roles())))
+		hint := meant(nearest(s.text, roles()))
+		if hint == "" {
+			hint = foreignRole(s.text)
+		}
+		return nil, expected(k, s, hint)
 	}
 	return s.text, nil
 }

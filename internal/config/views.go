@@ -199,8 +199,10 @@ func (d *decoder) networkOf(k *key, n ast.Node, where string) (list []netip.Pref
 	}
 	slices.Sort(names)
 	p := expected(k, scalarOf(s), meant(nearest(name, names)))
-	if p.hint == "" {
-		p.hint = "names stand for networks if networks has them: networks: [{name: " + yamlText(name) + ", list: [10.0.0.0/8]}]"
+	if hint := k.foreignNetwork(name); hint != "" {
+		p.hint = hint
+	} else if p.hint == "" {
+		p.hint = "to use a name here, define it: networks: [{name: " + yamlText(name) + ", list: [10.0.0.0/8]}]"
 	}
 	d.fail(start(n), where+": "+p.text, p.hint)
 	return nil, true

@@ -109,7 +109,7 @@ func describe(n ast.Node) string {
 	case nil, *ast.NullNode:
 		return "nothing"
 	case *ast.MappingNode, *ast.MappingValueNode:
-		return "a mapping"
+		return "a block"
 	case *ast.SequenceNode:
 		return "a list"
 	case ast.ScalarNode:
@@ -171,7 +171,7 @@ func roleOf(body ast.Node) string {
 	return ""
 }
 
-// section decodes the mapping n into the struct into. where is the
+// section decodes the block n into the struct into. where is the
 // section's name for errors, and index its place in a list of sections.
 func (d *decoder) section(k *key, n ast.Node, into reflect.Value, where string, index int32) {
 	var values []*ast.MappingValueNode
@@ -211,7 +211,7 @@ func (d *decoder) section(k *key, n ast.Node, into reflect.Value, where string, 
 	}
 	for _, child := range k.keys {
 		if _, written := seen[child.name]; child.required && !written && !misspelt[child.name] && !unavailable(values) {
-			d.fail(at, fmt.Sprintf("%skey %s is missing", prefix(where), quote(child.name)), "add "+child.name+": "+child.example())
+			d.fail(at, fmt.Sprintf("%skey %s is missing", prefix(where), quote(child.name)), child.toAdd())
 		}
 	}
 }
@@ -262,9 +262,11 @@ func (d *decoder) value(k *key, n ast.Node, here position, into reflect.Value, w
 			sequence, ok = &ast.SequenceNode{Start: n.GetToken(), Values: []ast.Node{n}}, true
 		}
 		if !ok {
-			hint := ""
+			hint := "write " + k.name + ": [" + strings.Trim(k.example(), "[]") + "]"
 			if s, ok := n.(ast.ScalarNode); ok {
 				hint = "write [" + scalarOf(s).found() + "]"
+			} else if k.form == formSection {
+				hint = "begin each block of the list with a dash, or put it in brackets: " + k.name + ": [{…}]"
 			}
 			d.fail(start(n), where+": expected a list, found "+describe(n), hint)
 			return
@@ -280,7 +282,7 @@ func (d *decoder) mapping(k *key, n ast.Node, into reflect.Value, where string) 
 	if !ok {
 		d.fail(
 			start(n),
-			where+": expected a mapping, found "+describe(n),
+			where+": expected a block, found "+describe(n),
 			"write "+k.keys[0].expects()+", a colon, and "+k.keys[1].expects(),
 		)
 		return
@@ -396,7 +398,7 @@ func (d *decoder) blocks(k *key, list []ast.Node, where string) (rest []ast.Node
 			rest = append(rest, n)
 			continue
 		} else if r != nil && d.takesRemotes(k) {
-			if field := d.holder.FieldByName(k.remotes()); d.knownRemote(r, fmt.Sprintf("%s[%d]", where, i)) {
+			if field := d.holder.FieldByName(k.remotes()); d.knownRemote(k, r, fmt.Sprintf("%s[%d]", where, i)) {
 				field.Set(reflect.Append(field, reflect.ValueOf(r.text)))
 			}
 			continue
@@ -431,7 +433,7 @@ func (d *decoder) blocks(k *key, list []ast.Node, where string) (rest []ast.Node
 			d.fail(start(value), here+"."+b.word+": "+p.text, p.hint)
 			continue
 		}
-		if b.word == "remote" && !d.knownRemote(&reference{scalarOf(value).text, start(value)}, here) {
+		if b.word == "remote" && !d.knownRemote(b.key, &reference{scalarOf(value).text, start(value)}, here) {
 			continue
 		}
 		field.Set(reflect.Append(field, reflect.ValueOf(v)))
@@ -496,8 +498,11 @@ func (d *decoder) unknown(k *key, name string, value ast.Node, here position, wh
 		if here := foreign(name); here != "" {
 			hint = "write " + withAddress(here, value) + " instead"
 		} else if other := elsewhere(d.table, name); other != "" && other != join(k.path, name) {
-			hint = quote(name) + " belongs at " + other
+			hint = "it is a key of another block: " + other
 		}
+	}
+	if here := foreignIn(k.path, name); here != "" {
+		hint, near = here, ""
 	}
 	d.fail(here, fmt.Sprintf("%skey %s is not known", prefix(where), quote(name)), hint)
 	return near
