@@ -294,12 +294,12 @@ func cookieSecrets(file string) ([][16]byte, error) {
 	for _, line := range bytes.Fields(text) {
 		secret, err := hex.DecodeString(string(line))
 		if err != nil || len(secret) != 16 {
-			return nil, fmt.Errorf("cookie secrets: %s: want lines of 32 hexadecimal digits", file)
+			return nil, fmt.Errorf("cookie secrets: %s: expected lines of 32 hexadecimal digits", file)
 		}
 		secrets = append(secrets, [16]byte(secret))
 	}
 	if len(secrets) == 0 || len(secrets) > 2 {
-		return nil, fmt.Errorf("cookie secrets: %s: want one or two secrets, found %d", file, len(secrets))
+		return nil, fmt.Errorf("cookie secrets: %s: expected one or two secrets, found %d", file, len(secrets))
 	}
 	return secrets, nil
 }

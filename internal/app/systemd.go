@@ -67,7 +67,7 @@ func passedSockets() (bound, kept []*os.File, err error) {
 	}
 	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
 	if err != nil || n < 0 || n > 1024 {
-		return nil, nil, fmt.Errorf("LISTEN_FDS is %q, want a number of sockets", os.Getenv("LISTEN_FDS"))
+		return nil, nil, fmt.Errorf("LISTEN_FDS is %q: expected a number of sockets", os.Getenv("LISTEN_FDS"))
 	}
 	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
 	for i := range n {

@@ -487,7 +487,7 @@ func TestReadMACKey(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "hmac")
 	for text, want := range map[string]string{
 		"AAECAwQFBgcICQoLDA0ODw": "", "AAECAwQFBgcICQoLDA0ODw==\n": "", "_-8CAwQFBgcICQoLDA0ODw": "", "/+8CAwQFBgcICQoLDA0ODw==": "",
-		"": "at least 16 octets", "AAEC": "at least 16 octets", "a key!": "base64url", "AAECAwQFBgcICQoLDA0ODw AAECAwQFBgcICQoLDA0ODw": "want a line",
+		"": "at least 16 octets", "AAEC": "at least 16 octets", "a key!": "base64url", "AAECAwQFBgcICQoLDA0ODw AAECAwQFBgcICQoLDA0ODw": "expected a line",
 	} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -97,12 +97,12 @@ func ReadSecrets(path string) (secrets [][]byte, err error) {
 	for _, line := range strings.Fields(string(text)) {
 		secret, err := hex.DecodeString(line)
 		if err != nil || len(secret) != sha256.Size {
-			return nil, fmt.Errorf("%s: want lines of 64 hexadecimal digits; make one with openssl rand -hex 32", path)
+			return nil, fmt.Errorf("%s: expected lines of 64 hexadecimal digits; make one with openssl rand -hex 32", path)
 		}
 		secrets = append(secrets, secret)
 	}
 	if len(secrets) == 0 || len(secrets) > 2 {
-		return nil, fmt.Errorf("%s: want one or two secrets, found %d", path, len(secrets))
+		return nil, fmt.Errorf("%s: expected one or two secrets, found %d", path, len(secrets))
 	}
 	return secrets, nil
 }
@@ -127,7 +127,8 @@ func ReadMACKey(path string) ([]byte, error) {
 	plain := strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(strings.TrimSpace(string(text)), "="))
 	key, err := base64.RawURLEncoding.DecodeString(plain)
 	if err != nil || len(key) < minMAC {
-		return nil, fmt.Errorf("%s: want a line of base64url with at least %d octets; copy the key that the authority shows", path, minMAC)
+		return nil, fmt.Errorf(
+			"%s: expected a line of base64url with at least %d octets; copy the key that the authority shows", path, minMAC)
 	}
 	return key, nil
 }

@@ -30,7 +30,7 @@ func TestCertificates(t *testing.T) {
 		{"misfit", "certificate: good.pem, key: other.key", "port53.yaml:2:41: encrypted.key: " + filepath.Join(dir, "other.key") + " does not fit the certificate", ""},
 		{"expired", "certificate: old.pem, key: old.key, name: dns.test", "", "port53.yaml:2:26: encrypted.certificate: " + filepath.Join(dir, "old.pem") + " expired on "},
 		{"another name", "certificate: good.pem, key: good.key, name: ns.test", "", "does not cover ns.test: it has dns.test; "},
-		{"tickets", "certificate: good.pem, key: good.key, tickets: secrets", "port53.yaml:2:60: encrypted.tickets: " + filepath.Join(dir, "secrets") + ": want lines of 64 hexadecimal digits; make one with openssl rand", ""},
+		{"tickets", "certificate: good.pem, key: good.key, tickets: secrets", "port53.yaml:2:60: encrypted.tickets: " + filepath.Join(dir, "secrets") + ": expected lines of 64 hexadecimal digits; make one with openssl rand", ""},
 	} {
 		file := filepath.Join(dir, "port53.yaml")
 		if err := os.WriteFile(file, []byte("role: internal-resolver\nencrypted: {"+tt.text+"}\n"), 0o644); err != nil {

@@ -143,7 +143,7 @@ func CryptoKeys(path, zone string) (keys []CryptoKey, err error) {
 		return nil, err
 	}
 	if tables["cryptokeys"] == nil {
-		return nil, fmt.Errorf("%s: it has no table cryptokeys, or an empty one: want a database of PowerDNS", path)
+		return nil, fmt.Errorf("%s: it has no table cryptokeys, or an empty one: expected a database of PowerDNS", path)
 	}
 	at := slices.IndexFunc(tables["domains"], func(d sqlRow) bool { return domain(d["name"]) == domain(zone) })
 	if at < 0 {
@@ -155,7 +155,7 @@ func CryptoKeys(path, zone string) (keys []CryptoKey, err error) {
 		}
 		flags, err := strconv.ParseUint(k["flags"], 10, 16)
 		if err != nil {
-			return nil, fmt.Errorf("%s: cryptokeys %s: flags %q: want 256 or 257", path, k["id"], k["flags"])
+			return nil, fmt.Errorf("%s: cryptokeys %s: flags %q: expected 256 or 257", path, k["id"], k["flags"])
 		}
 		_, says := k["published"] // which PowerDNS has since 4.3
 		keys = append(keys, CryptoKey{k["id"], uint16(flags), sqlTrue(k["active"]), !says || sqlTrue(k["published"]), k["content"]})

@@ -235,7 +235,7 @@ func newKnotKey(at, id string, fields map[string]string) (*knotKey, error) {
 	}
 	var err error
 	if k.tag, err = strconv.ParseUint(fields["tag"], 10, 16); err != nil {
-		return nil, fmt.Errorf("%s: tag %q: want a number up to 65535", at, fields["tag"])
+		return nil, fmt.Errorf("%s: tag %q: expected a number up to 65535", at, fields["tag"])
 	}
 	alg, err := strconv.ParseUint(fields["algorithm"], 10, 8)
 	if err != nil || !CanSign(uint8(alg)) {

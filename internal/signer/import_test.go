@@ -144,8 +144,8 @@ func TestKeyState(t *testing.T) {
 	for what, c := range map[string]struct{ text, want string }{
 		"of a dnssec-policy": {"; This is the state of key 26, for example.com.\nAlgorithm: 13\nLength: 256\nLifetime: 0\nKSK: yes\nZSK: yes\nGenerated: 20261130221112 (Mon Nov 30 22:11:12 2026)\nDNSKEYChange: 20261130221112 (Mon Nov 30 22:11:12 2026)\nDNSKEYState: omnipresent\nZRRSIGState: rumoured\nKRRSIGState: omnipresent\nDSState: hidden\nGoalState: hidden\n", "omnipresent rumoured true"},
 		"without states":     {"; This is the state of key 26, for example.com.\nAlgorithm: 13\nKSK: yes\n", "none"},
-		"damaged":            {"Algorithm: 13\nDNSKEYState: everywhere\n", base + `.state:2: DNSKEYState: "everywhere" is not a key state: want hidden, rumoured`},
-		"binary":             {"\x00\x01\n", base + ".state:1: want a field and its value, as in DNSKEYState: omnipresent"},
+		"damaged":            {"Algorithm: 13\nDNSKEYState: everywhere\n", base + `.state:2: DNSKEYState: "everywhere" is not a key state: expected hidden, rumoured`},
+		"binary":             {"\x00\x01\n", base + ".state:1: expected a field and its value, such as DNSKEYState: omnipresent"},
 	} {
 		dir := t.TempDir()
 		for end, text := range map[string]string{".key": bindPublic, ".private": bindPrivate, ".state": c.text} {
@@ -175,7 +175,7 @@ func TestImportRefused(t *testing.T) {
 		`[{"zone": "other.example.", "id": "0f", "ksk": true, "tag": 1, "algorithm": 13}]`: "it is of zone other.example., and not of example.",
 		"hello a=b\n": `"hello" is not the ID of a key`,
 		"0f what\n":   `list:1: "what": want a line of keymgr -e`,
-		strings.Replace(line, "=48302", "=70000", 1):             `tag "70000": want a number up to 65535`,
+		strings.Replace(line, "=48302", "=70000", 1):             `tag "70000": expected a number up to 65535`,
 		strings.Replace(line, "algorithm=13", "algorithm=5", 1):  `algorithm "5" cannot sign here`,
 		strings.Replace(line, "publish=1", "publish=-2h", 1):     "publish=-2h: want seconds since 1970",
 		strings.Replace(line, "0ff09370", "../../etc/passwd", 1): "is not the ID of a key",

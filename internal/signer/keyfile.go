@@ -158,9 +158,9 @@ func ReadKey(path string) (*Key, error) {
 		func(r *zonefile.Record) error {
 			switch {
 			case r.Type != wire.TypeDNSKEY:
-				return fmt.Errorf("%s.key:%d:%d: want a DNSKEY record, not %s", path, r.Line, r.Col, r.Type)
+				return fmt.Errorf("%s.key:%d:%d: expected a DNSKEY record, not %s", path, r.Line, r.Col, r.Type)
 			case k.DNSKEY != nil:
-				return fmt.Errorf("%s.key:%d:%d: a second record: want one", path, r.Line, r.Col)
+				return fmt.Errorf("%s.key:%d:%d: a second record: expected one", path, r.Line, r.Col)
 			}
 			k.Zone, k.DNSKEY, k.TTL = wire.Lower(nil, r.Owner), bytes.Clone(r.Data), r.TTL
 			return nil
@@ -265,18 +265,18 @@ func parsePrivate(name string, b []byte) (*privateFile, error) {
 		at := fmt.Sprintf("%s:%d", name, number)
 		if number == 1 || len(values) == 0 {
 			if field != "Private-key-format" || !strings.HasPrefix(value, "v1.") {
-				return nil, fmt.Errorf("%s: want Private-key-format: v1.3", at)
+				return nil, fmt.Errorf("%s: expected Private-key-format: v1.3", at)
 			}
 			values[field] = value
 			continue
 		}
 		switch t := times[field]; {
 		case !ok:
-			return nil, fmt.Errorf("%s: want a field and its value, as in Algorithm: 13", at)
+			return nil, fmt.Errorf("%s: expected a field and its value, such as Algorithm: 13", at)
 		case t != nil:
 			parsed, err := time.Parse(timeForm, value)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %s: want a time as YYYYMMDDHHMMSS", at, field)
+				return nil, fmt.Errorf("%s: %s: expected a time YYYYMMDDHHMMSS", at, field)
 			}
 			*t = parsed
 		case keyField(field):
@@ -291,7 +291,7 @@ func parsePrivate(name string, b []byte) (*privateFile, error) {
 	word, _, _ := strings.Cut(values["Algorithm"], " ")
 	alg, err := strconv.ParseUint(word, 10, 8)
 	if err != nil {
-		return nil, fmt.Errorf("%s: Algorithm: want a number", name)
+		return nil, fmt.Errorf("%s: Algorithm: expected a number", name)
 	}
 	if f.algorithm = uint8(alg); !CanSign(f.algorithm) {
 		return nil, fmt.Errorf("%s: algorithm %s cannot sign here", name, wire.AlgorithmName(f.algorithm))
@@ -317,7 +317,7 @@ func privateKey(alg uint8, values map[string]string) (crypto.Signer, error) {
 	octets := func(field string) ([]byte, error) {
 		b, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(values[field], " ", ""))
 		if err != nil || len(b) == 0 {
-			return nil, fmt.Errorf("%s: want base64", field)
+			return nil, fmt.Errorf("%s: expected base64", field)
 		}
 		return b, nil
 	}
@@ -346,7 +346,7 @@ func privateKey(alg uint8, values map[string]string) (crypto.Signer, error) {
 	}
 	if alg == dnssec.ED25519 {
 		if len(b) != ed25519.SeedSize {
-			return nil, fmt.Errorf("PrivateKey: want %d octets, not %d", ed25519.SeedSize, len(b))
+			return nil, fmt.Errorf("PrivateKey: expected %d octets, not %d", ed25519.SeedSize, len(b))
 		}
 		return ed25519.NewKeyFromSeed(b), nil
 	}
@@ -355,7 +355,7 @@ func privateKey(alg uint8, values map[string]string) (crypto.Signer, error) {
 		curve, size = elliptic.P384(), 48
 	}
 	if len(b) > size {
-		return nil, fmt.Errorf("PrivateKey: want %d octets, not %d", size, len(b))
+		return nil, fmt.Errorf("PrivateKey: expected %d octets, not %d", size, len(b))
 	}
 	k, err := ecdsa.ParseRawPrivateKey(curve, append(make([]byte, size-len(b)), b...))
 	if err != nil {

@@ -34,7 +34,7 @@ func readState(path string) (*KeyState, error) {
 			continue
 		}
 		if !ok {
-			return nil, fmt.Errorf("%s:%d: want a field and its value, as in DNSKEYState: omnipresent", path, number)
+			return nil, fmt.Errorf("%s:%d: expected a field and its value, such as DNSKEYState: omnipresent", path, number)
 		}
 		value = strings.TrimSpace(value)
 		var p *Presence

@@ -34,7 +34,7 @@ func (p Presence) MarshalText() ([]byte, error) { return []byte(p.String()), nil
 func (p *Presence) UnmarshalText(b []byte) error {
 	i := slices.Index(presences[:], string(b))
 	if i < 0 {
-		return fmt.Errorf("%q is not a key state: want hidden, rumoured, omnipresent or unretentive", b)
+		return fmt.Errorf("%q is not a key state: expected hidden, rumoured, omnipresent or unretentive", b)
 	}
 	*p = Presence(i)
 	return nil

@@ -127,8 +127,10 @@ func (c *compiler) checkOwner(id uint32) {
 			text(c.owner),
 		)
 	case cname != nil && other != nil:
-		c.b.fail(other.pos, "%s: %s beside a CNAME: a name with a CNAME has no other data (RFC 1034, section 3.6.2)",
-			text(c.owner), other.t)
+		c.b.fail(
+			other.pos, "%s: %s beside a CNAME: a name with a CNAME may have no other data (RFC 1034, section 3.6.2): remove one of them",
+			text(c.owner), other.t,
+		)
 	case dname != nil && ns != nil && id != 0:
 		c.b.fail(ns.pos, "%s: NS and DNAME at the same name: allowed only at the apex (RFC 6672, section 2.4)", text(c.owner))
 	}

@@ -130,7 +130,7 @@ func (p *parser) field(t wire.Type, f wire.Field) error {
 		n, ok := p.small(tok)
 		if !ok {
 			if n, ok = wire.ParseAlgorithm(string(p.text(tok))); !ok {
-				return faultf(tok.from(), "%q is not an algorithm: want its number or mnemonic", p.text(tok))
+				return faultf(tok.from(), "%q is not an algorithm: expected its number or mnemonic", p.text(tok))
 			}
 		}
 		p.data = append(p.data, n)
@@ -223,7 +223,7 @@ func (p *parser) ipv4() error {
 	text := p.text(t)
 	v, ok := parseIPv4(text)
 	if !ok {
-		return faultf(t.from(), "%q is not an IPv4 address as in 192.0.2.1", text)
+		return faultf(t.from(), "%q is not an IPv4 address such as 192.0.2.1", text)
 	}
 	p.data = binary.BigEndian.AppendUint32(p.data, v)
 	return nil
@@ -267,7 +267,7 @@ func (p *parser) ipv6() error {
 	}
 	a, err := netip.ParseAddr(string(text))
 	if err != nil || !a.Is6() || a.Zone() != "" {
-		return faultf(t.from(), "%q is not an IPv6 address as in 2001:db8::1", text)
+		return faultf(t.from(), "%q is not an IPv6 address such as 2001:db8::1", text)
 	}
 	out := a.As16()
 	p.data = append(p.data, out[:]...)
@@ -341,7 +341,7 @@ func (p *parser) time() error {
 	if len(text) != 14 {
 		n, err := p.numberIn(t, 0xFFFFFFFF)
 		if err != nil {
-			return faultf(t.from(), "%q is not a time: want YYYYMMDDHHMMSS, or seconds", text)
+			return faultf(t.from(), "%q is not a time: expected YYYYMMDDHHMMSS, or seconds", text)
 		}
 		p.data = binary.BigEndian.AppendUint32(p.data, uint32(n))
 		return nil
@@ -349,7 +349,7 @@ func (p *parser) time() error {
 	date, ok1 := decimal(word(p.buf[t.from():]), 8)
 	clock, ok2 := decimal(word(p.buf[t.from()+8:]), 6)
 	if !ok1 || !ok2 {
-		return faultf(t.from(), "%q is not a time: want YYYYMMDDHHMMSS", text)
+		return faultf(t.from(), "%q is not a time: expected YYYYMMDDHHMMSS", text)
 	}
 	year, month, day := int(date/10000), int(date/100%100), int(date%100)
 	hour, minute, second := int64(clock/10000), int64(clock/100%100), int64(clock%100)

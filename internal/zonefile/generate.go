@@ -17,13 +17,13 @@ func (p *parser) generate() error {
 	if p.options.Generate == 0 {
 		return faultf(at, "$GENERATE is switched off: allow it, and how many records it may make, in the configuration")
 	}
-	t, err := p.take("a range as in 1-254 or 0-30/2")
+	t, err := p.take("a range such as 1-254 or 0-30/2")
 	if err != nil {
 		return err
 	}
 	start, stop, step, ok := generateRange(string(p.text(t)))
 	if !ok {
-		return faultf(t.from(), "range %q: want START-STOP or START-STOP/STEP", p.text(t))
+		return faultf(t.from(), "range %q: expected START-STOP or START-STOP/STEP", p.text(t))
 	}
 	if len(p.tokens)-p.next > generateTokens || len(p.tokens)-p.next < 3 {
 		return faultf(at, "$GENERATE wants an owner, a type and data behind the range")
@@ -146,7 +146,7 @@ func appendModified(dst []byte, modifier string, n int) ([]byte, error) {
 	offset, width, base := 0, 0, "d"
 	var err error
 	if len(parts) > 3 {
-		return dst, fmt.Errorf("modifier {%s}: want {offset,width,base}", modifier)
+		return dst, fmt.Errorf("modifier {%s}: expected {offset,width,base}", modifier)
 	}
 	if offset, err = strconv.Atoi(parts[0]); err != nil {
 		return dst, fmt.Errorf("modifier {%s}: %q is no number", modifier, parts[0])

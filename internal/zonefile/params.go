@@ -29,7 +29,7 @@ func (p *parser) params() error {
 		name, value, has := strings.Cut(string(p.text(t)), "=")
 		key, generic := paramKey(strings.ToLower(name))
 		if key < 0 {
-			return faultf(t.from(), "%q is not a service parameter: want a known name, or key and a number", name)
+			return faultf(t.from(), "%q is not a service parameter: expected a known name, or key and a number", name)
 		}
 		text := newToken(t.from()+len(name)+1, t.to(), 0)
 		if has && value == "" && p.more() && p.tokens[p.next].is(quoted) && p.tokens[p.next].is(glued) {
@@ -150,7 +150,7 @@ func paramValue(key int, text []byte) (v []byte, why string) {
 	case "port":
 		n, err := strconv.ParseUint(string(text), 10, 16)
 		if err != nil {
-			return nil, "want a port number"
+			return nil, "expected a port number"
 		}
 		v = binary.BigEndian.AppendUint16(nil, uint16(n))
 	case "ipv4hint", "ipv6hint":
@@ -164,7 +164,7 @@ func paramValue(key int, text []byte) (v []byte, why string) {
 	case "ech":
 		p := parser{buf: text, src: &source{buf: text, end: len(text)}, tokens: []token{newToken(0, len(text), 0)}}
 		if err := p.base64Rest(); err != nil || len(p.data) == 0 {
-			return nil, "want base64"
+			return nil, "expected base64"
 		}
 		v = p.data
 	default:

@@ -371,14 +371,14 @@ func (p *parser) seconds(t token, limit uint64) (uint32, error) {
 			n *= 60
 		case 's':
 		default:
-			return 0, faultf(t.from()+i, "TTL %q: want seconds, or numbers each with its unit w, d, h, m or s", p.text(t))
+			return 0, faultf(t.from()+i, "TTL %q: expected seconds, or numbers each with its unit w, d, h, m or s", p.text(t))
 		}
 		total = min(total+n, ceiling)
 		n, digits, units = 0, false, true
 	}
 	switch {
 	case digits == units: // the last number has no unit though others have, or there is none
-		return 0, faultf(t.from(), "TTL %q: want seconds, or numbers each with its unit w, d, h, m or s", p.text(t))
+		return 0, faultf(t.from(), "TTL %q: expected seconds, or numbers each with its unit w, d, h, m or s", p.text(t))
 	case total+n <= limit:
 		return uint32(total + n), nil
 	case limit == maxTTL:
@@ -434,7 +434,7 @@ func (p *parser) directive(word string, depth int) error {
 	case "$GENERATE":
 		return p.generate()
 	}
-	return faultf(at, "directive %s is not known: want $ORIGIN, $TTL, $INCLUDE or $GENERATE", printable(word))
+	return faultf(at, "directive %s is not known: expected $ORIGIN, $TTL, $INCLUDE or $GENERATE", printable(word))
 }
 
 // printable returns s without its quotes but with what is not printable escaped.

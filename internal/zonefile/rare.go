@@ -169,17 +169,17 @@ func wanted(f wire.Field) string {
 	case wire.FieldTag:
 		return "a tag of letters and digits (RFC 8659, section 4.1)"
 	case wire.FieldNSAP:
-		return "an address as in 0x47000580 (RFC 1706)"
+		return "an address such as 0x47000580 (RFC 1706)"
 	case wire.FieldSalt:
 		return "a salt in hexadecimal, or - for none (RFC 5155, section 3.3)"
 	case wire.FieldHash:
 		return "a hash in base32 with the extended hex alphabet (RFC 5155, section 3.3)"
 	case wire.FieldEUI48:
-		return "an address as in 00-00-5e-00-53-2a (RFC 7043)"
+		return "an address such as 00-00-5e-00-53-2a (RFC 7043)"
 	case wire.FieldEUI64:
-		return "an address as in 00-00-5e-ef-10-00-00-2a (RFC 7043)"
+		return "an address such as 00-00-5e-ef-10-00-00-2a (RFC 7043)"
 	case wire.FieldID64:
-		return "four groups of digits as in 14:4fff:ff20:ee64 (RFC 6742)"
+		return "four groups of digits such as 14:4fff:ff20:ee64 (RFC 6742)"
 	}
 	return "data"
 }
@@ -302,7 +302,7 @@ func (p *parser) gatewayAddress(kind byte) error {
 	case 3:
 		return p.field(0, wire.FieldName)
 	}
-	return faultf(p.tokens[p.next-1].from(), "gateway type %d is not known: want 0 to 3", kind)
+	return faultf(p.tokens[p.next-1].from(), "gateway type %d is not known: expected 0 to 3", kind)
 }
 
 // ports reads the ports of WKS as numbers (RFC 1035, section 3.4.2).
@@ -316,7 +316,7 @@ func (p *parser) ports() error {
 			if err != nil {
 				return faultf(
 					tok.from(),
-					"%q is not a port: want a number, or the name of a service such as SMTP (RFC 1035, section 3.4.2)",
+					"%q is not a port: expected a number, or the name of a service such as SMTP (RFC 1035, section 3.4.2)",
 					p.text(tok),
 				)
 			}
@@ -366,7 +366,7 @@ func (p *parser) apl() error {
 		family, rest, _ := strings.Cut(text, ":")
 		prefix, err := netip.ParsePrefix(rest)
 		if err != nil || family != "1" && family != "2" || prefix.Addr().Is4() != (family == "1") {
-			return faultf(t.from(), "%q is not a prefix as in 1:192.0.2.0/24 or !2:2001:db8::/32", p.text(t))
+			return faultf(t.from(), "%q is not a prefix such as 1:192.0.2.0/24 or !2:2001:db8::/32", p.text(t))
 		}
 		octets := prefix.Addr().AsSlice()
 		octets = bytes.TrimRight(octets, "\x00")
@@ -395,7 +395,7 @@ func (p *parser) loc() error {
 	for i := range values {
 		if !p.more() {
 			if i == 0 {
-				_, err := p.take("an altitude as in 10m")
+				_, err := p.take("an altitude such as 10m")
 				return err
 			}
 			break
@@ -403,7 +403,7 @@ func (p *parser) loc() error {
 		t, _ := p.take("")
 		cm, ok := centimetres(string(p.text(t)))
 		if !ok || i > 0 && (cm < 0 || cm > 9e9) || i == 0 && (cm < -10000000 || cm > 1<<32-1-10000000) {
-			return faultf(t.from(), "%q is not a length in metres as in 10.5m", p.text(t))
+			return faultf(t.from(), "%q is not a length in metres such as 10.5m", p.text(t))
 		}
 		values[i] = cm
 	}
@@ -444,7 +444,7 @@ func (p *parser) angle(positive, negative byte, limit int64) (uint32, error) {
 		whole, fraction, dotted := strings.Cut(text, ".")
 		v, err := strconv.ParseUint(whole, 10, 16)
 		if i > 2 || err != nil || i > 0 && v > 59 || dotted && i != 2 || len(fraction) > 3 {
-			return 0, faultf(t.from(), "%q is not part of an angle as in 52 22 23.000 %c", text, positive)
+			return 0, faultf(t.from(), "%q is not part of an angle such as 52 22 23.000 %c", text, positive)
 		}
 		parts[i] = int64(v)
 		if i == 2 {

@@ -247,11 +247,11 @@ func (p *parser) quoted(s *source, i int) (int, error) {
 		case c == '\\' && (i+1 >= s.end || s.buf[i+1] != '\n'):
 			i += 2
 		default:
-			return i, faultf(from-1, "quote is not closed on its line")
+			return i, faultf(from-1, "the quotation mark is not closed on this line: add the closing \"")
 		}
 	}
 	if s.eof {
-		return s.end, faultf(from-1, "quote is not closed")
+		return s.end, faultf(from-1, "the quotation mark is not closed: add the closing \"")
 	}
 	return s.end, nil
 }
