@@ -62,24 +62,25 @@ func newDrill(s *streams) *cobra.Command {
 	var d driller
 	cmd := &cobra.Command{
 		Use:   "drill [nxns|keytrap|flood|poison|tunnel|slowtcp|axfr|all]...",
-		Short: "Attack a copy of the server in a network namespace, and report what held",
+		Short: "Attack a copy of the server in a network namespace, and report which limits held",
 		Long: `drill starts a server with the limits of the configuration (resolver.limits, resolver.cache,
 policy.rate_limit, policy.tunnel, tcp, udp, edns, transfers) in a network namespace of its own,
-beside a small simulated internet, and attacks it there for --time each:
+beside a small simulated internet, and runs these attacks on it there, each for --time:
 
   nxns      delegations to many names without addresses (NXNSAttack)
-  keytrap   keys of one tag with many wrong signatures (KeyTrap)
+  keytrap   many keys with the same tag, and many wrong signatures (KeyTrap)
   flood     many questions at once
   poison    forged replies, and records that nobody asked for
   tunnel    data in names
   slowtcp   connections that send an octet now and then
   axfr      transfers without a key
 
-Meanwhile another client sends ordinary queries. The report has each figure with its limit and
-with the baseline: what a server with the defaults had on a small machine. The running server
-is not touched, no packet leaves the namespace, and nothing is left behind.
+Meanwhile another client sends ordinary queries. For each attack the report gives what was
+measured, the limit, and a baseline: what was measured with the default settings on a small
+machine. The running server is not touched, no packet leaves the namespace, and nothing is left
+behind.
 
-In the role authoritative, drill has flood, slowtcp and axfr only. drill needs root, or a system
+With role: authoritative, drill runs only flood, slowtcp and axfr. drill needs root, or a system
 that allows user namespaces.
 
 Exit codes: 0 all held, 1 something did not, 2 it could not run.`,
@@ -107,6 +108,12 @@ func (s *streams) drill(ctx context.Context, d *driller, names []string) error {
 	if d.each < time.Second || d.each > drillMost {
 		return failure(exitUsage, "", "--time is between 1s and %s", drillMost)
 	}
+	// Before the file is read: that there is none is not what is wrong.
+	for _, n := range names {
+		if all := drill.Names(true); n != "all" && !slices.Contains(all, n) {
+			return failure(exitUsage, "use "+strings.Join(all, ", ")+" or all", "%q is not an attack", n)
+		}
+	}
 	c, _, err := loadConfig(d.file)
 	if err != nil {
 		return err
@@ -116,8 +123,8 @@ func (s *streams) drill(ctx context.Context, d *driller, names []string) error {
 	}
 	for _, n := range names {
 		if !slices.Contains(drill.Names(c.Recurses()), n) {
-			hint := strings.Join(drill.Names(c.Recurses()), ", ") + " and all are"
-			return failure(exitUsage, hint, "there is no drill %s for role %s", n, c.Role)
+			hint := "use " + strings.Join(drill.Names(c.Recurses()), ", ") + " or all"
+			return failure(exitUsage, hint, "%s is not an attack on a server with role: %s", n, c.Role)
 		}
 	}
 	dir, err := os.MkdirTemp("", "port53-drill-")

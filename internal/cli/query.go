@@ -34,14 +34,14 @@ whether it was validated, and what is probably wrong. dig's options work (+short
 does, and shows each step.
 --validate checks DNSSEC from the root's keys down, and shows where the chain breaks. For each
 key of the zone it shows what the key signs, for how long, and whether it has a DS record.
-With --short, the first line is secure, insecure, bogus or indeterminate.
+With --validate --short, the first line is secure, insecure, bogus or indeterminate.
 --explain asks the port53 running on this machine how it arrives at its answer.
 
 Options before the first name apply to all names, options after a name to that name.
-Several types make several queries. Everything from the network is escaped. --json
-prints one object per query; docs/QUERY.md describes its fields.
+Several types make several queries. Control characters in data from the network are printed
+as escapes. --json prints one object per query; docs/QUERY.md describes its fields.
 
-Similar: dig, kdig, drill, host, nslookup, delv, unbound-host.
+Similar: dig, kdig, drill (of ldns), host, nslookup, delv, unbound-host.
 Exit codes: 0 an answer, including NXDOMAIN; 1 no usable answer: a timeout, SERVFAIL,
 REFUSED and similar, or bogus; 2 the query could not be sent.`,
 		Example: `  port53 query www.example.com
@@ -225,7 +225,11 @@ func (s *streams) askEach(ctx context.Context, line *commandLine, words []string
 			fmt.Fprintf(s.out, "; port53 query %s\n", query.Printable([]byte(strings.Join(hidden(words), " "))))
 			said = true
 		}
-		code = max(code, s.askOne(ctx, a))
+		one := s.askOne(ctx, a)
+		if a.notType != "" && (one != exitOK || a.notType == strings.ToUpper(a.notType)) {
+			fmt.Fprintf(s.err, "port53: hint: %s is not a record type, so it was queried as a name; for a type, write -t TYPE\n", a.notType)
+		}
+		code = max(code, one)
 	}
 	return code
 }
@@ -247,7 +251,11 @@ func (s *streams) askOne(ctx context.Context, a *asking) int {
 	}
 	servers, err := a.servers(ctx)
 	if err != nil {
-		s.complain("name another server: @SERVER", "%v", err)
+		hint := "name another server: @SERVER"
+		if errors.Is(err, errPort) {
+			hint = "correct the port: @ADDRESS:PORT, such as @192.0.2.1:53"
+		}
+		s.complain(hint, "%v", err)
 		return exitUsage
 	}
 	server := a.server
@@ -335,7 +343,11 @@ func (s *streams) unanswered(ctx context.Context, a *asking, err error) int {
 			return exitUsage
 		}
 	}
-	s.complain("", "%s: %v", a.subject(), err)
+	hint := ""
+	if none, ok := errors.AsType[*exchange.NoReplyError](err); ok && none.Unreachable() {
+		hint = "check this machine's addresses and routes, or name another server: @SERVER"
+	}
+	s.complain(hint, "%s: %v", a.subject(), err)
 	return exitFindings
 }
 
@@ -384,6 +396,9 @@ func (a *asking) servers(ctx context.Context) ([]netip.AddrPort, error) {
 	return servers, nil
 }
 
+// errPort begins the error of a server whose port is none.
+var errPort = errors.New("port")
+
 // splitServer takes HOST, HOST#PORT, HOST:PORT or [ADDRESS]:PORT apart. port is 0 if
 // there is none.
 func splitServer(s string) (host string, port uint16, err error) {
@@ -395,19 +410,19 @@ func splitServer(s string) (host string, port uint16, err error) {
 	case strings.HasPrefix(s, "[") || strings.Count(s, ":") == 1:
 		has = true
 		if host, text, err = net.SplitHostPort(s); err != nil {
-			return "", 0, fmt.Errorf("server %q: want an address or a name, and #PORT behind it", s)
+			return "", 0, fmt.Errorf("server %q: expected an address or a name, and #PORT behind it", s)
 		}
 	}
 	host = strings.Trim(host, "[]")
 	if host == "" {
-		return "", 0, fmt.Errorf("server %q: want an address or a name", s)
+		return "", 0, fmt.Errorf("server %q: expected an address or a name", s)
 	}
 	if !has {
 		return host, 0, nil
 	}
 	v, err := number(text, 1, 65535)
 	if err != nil {
-		return "", 0, fmt.Errorf("server %q: port %w", s, err)
+		return "", 0, fmt.Errorf("server %q: %w %w", s, errPort, err)
 	}
 	return host, uint16(v), nil
 }

@@ -32,8 +32,9 @@ type asking struct {
 	route exchange.Route
 	style query.Style
 
-	named, typed bool // the name, the type was given
-	own          bool // the type was given for this name, not for all
+	named, typed bool   // the name, the type was given
+	notType      string // the name as it was written, if a type may have been meant
+	own          bool   // the type was given for this name, not for all
 	server       string
 	port         uint16
 	family       int // 4, 6 or 0: both
@@ -132,7 +133,7 @@ func nothing(*asking, string, bool) error { return nil }
 func number(arg string, low, high uint64) (uint64, error) {
 	v, err := strconv.ParseUint(arg, 0, 64)
 	if err != nil || v < low || v > high {
-		return 0, fmt.Errorf("%q: want a number from %d to %d", arg, low, high)
+		return 0, fmt.Errorf("%q: expected a number from %d to %d", arg, low, high)
 	}
 	return v, nil
 }
@@ -183,7 +184,7 @@ func parseQueryType(arg string) (t wire.Type, serial uint32, ok bool) {
 func setType(a *asking, arg string, _ bool) error {
 	t, serial, ok := parseQueryType(arg)
 	if !ok {
-		return fmt.Errorf("%q is not a type: want one like MX, TYPE65280 or IXFR=SERIAL", arg)
+		return fmt.Errorf("%q is not a type: expected one like MX, TYPE65280 or IXFR=SERIAL", arg)
 	}
 	a.q.Type, a.q.Serial, a.typed, a.own = t, serial, true, true
 	return nil
@@ -192,7 +193,7 @@ func setType(a *asking, arg string, _ bool) error {
 func setClass(a *asking, arg string, _ bool) error {
 	c, ok := wire.ParseClass(arg)
 	if !ok {
-		return fmt.Errorf("%q is not a class: want IN, CH, HS, ANY or CLASS and a number", arg)
+		return fmt.Errorf("%q is not a class: expected IN, CH, HS, ANY or CLASS and a number", arg)
 	}
 	a.q.Class = c
 	return nil
@@ -254,7 +255,7 @@ func setTimeout(a *asking, arg string, _ bool) error {
 		d, err = time.ParseDuration(arg + "s")
 	}
 	if err != nil || d <= 0 || d > maxTimeout {
-		return fmt.Errorf("%q: want seconds, or a time such as 300ms, up to %v", arg, maxTimeout)
+		return fmt.Errorf("%q: expected seconds, or a time such as 300ms, up to %v", arg, maxTimeout)
 	}
 	a.route.Timeout = d
 	return nil
@@ -297,7 +298,7 @@ func setCookie(a *asking, arg string, on bool) error {
 	}
 	data, err := hex.DecodeString(arg)
 	if err != nil {
-		return fmt.Errorf("%q: want hexadecimal", arg)
+		return fmt.Errorf("%q: expected hexadecimal", arg)
 	}
 	a.q.Cookie, a.q.EDNS = false, true
 	a.q.Options = append(a.q.Options, exchange.Option{Code: wire.OptionCookie, Data: data})
@@ -339,7 +340,7 @@ func setOption(a *asking, arg string, on bool) error {
 	}
 	data, err := hex.DecodeString(value)
 	if err != nil {
-		return fmt.Errorf("%q: want hexadecimal", value)
+		return fmt.Errorf("%q: expected hexadecimal", value)
 	}
 	a.q.EDNS = true
 	a.q.Options = append(a.q.Options, exchange.Option{Code: uint16(v), Data: data})
@@ -379,7 +380,7 @@ func setSubnet(a *asking, arg string, on bool) error {
 			n, err = number(bits, 0, uint64(addr.BitLen()))
 		}
 		if err != nil || addr.Zone() != "" {
-			return fmt.Errorf("%q: want an address, or a network such as 192.0.2.0/24", arg)
+			return fmt.Errorf("%q: expected an address, or a network such as 192.0.2.0/24", arg)
 		}
 		data = []byte{0, 1, byte(n), 0}
 		if addr.Is6() {
@@ -415,7 +416,7 @@ func setOpcode(a *asking, arg string, on bool) error {
 	}
 	v, err := number(arg, 0, 15)
 	if err != nil {
-		return fmt.Errorf("%q is not an opcode: want QUERY, STATUS, NOTIFY, UPDATE or a number to 15", arg)
+		return fmt.Errorf("%q is not an opcode: expected QUERY, STATUS, NOTIFY, UPDATE or a number to 15", arg)
 	}
 	a.q.Opcode = wire.Opcode(v)
 	return nil
@@ -455,7 +456,7 @@ func setWhen(a *asking, arg string, _ bool) error {
 	}
 	v, err := strconv.ParseInt(arg, 10, 64)
 	if err != nil {
-		return fmt.Errorf("%q: want 2026-10-20, 2026-10-20T12:00:00Z or seconds since 1970", arg)
+		return fmt.Errorf("%q: expected 2026-10-20, 2026-10-20T12:00:00Z or seconds since 1970", arg)
 	}
 	a.when = time.Unix(v, 0)
 	return nil

@@ -114,7 +114,10 @@ func wayOptions() []queryOption {
 			help: "trusted DS or DNSKEY records for --validate, instead of the built-in root keys",
 			set:  text(func(a *asking) *string { return &a.anchors }),
 		},
-		{long: "time", arg: "TIME", help: "validate as of this time (2020-10-20, RFC 3339, or seconds since 1970)", set: setWhen},
+		{
+			long: "time", arg: "TIME", set: setWhen,
+			help: "validate as of this time: 2020-10-20, RFC 3339, or seconds since 1970 (dig's +time is --timeout)",
+		},
 		{long: "explain", plus: "explain", help: "ask the port53 running here how it arrives at its answer", set: setWay(explainIt)},
 		{
 			long: "view",
@@ -147,7 +150,7 @@ func printOptions() []queryOption {
 		{
 			long: "all",
 			plus: "all",
-			help: "print all parts; --no-all, then options for the parts wanted",
+			help: "print all parts; to print only some, give --no-all and then their flags, such as --no-all --answer",
 			set:  func(a *asking, _ string, on bool) error { a.style.All(on); return nil },
 		},
 		{
@@ -317,7 +320,7 @@ func (o *queryOption) apply(a *asking, name, value string, has, on bool) error {
 	case has && !on:
 		return fmt.Errorf("%s: what is switched off takes no value", name)
 	case !has && on && o.arg != "" && !o.optional():
-		return fmt.Errorf("%s wants %s", name, o.arg)
+		return fmt.Errorf("%s needs %s", name, o.arg)
 	}
 	if err := o.set(a, value, on); err != nil {
 		return fmt.Errorf("%s: %w", name, err)

@@ -59,7 +59,7 @@ func (r *lineReader) add() {
 // take returns the next word, which belongs to the option before.
 func (r *lineReader) take(option, want string) (string, error) {
 	if len(r.rest) == 0 {
-		return "", fmt.Errorf("%s wants %s", option, want)
+		return "", fmt.Errorf("%s needs %s", option, want)
 	}
 	arg := r.rest[0]
 	r.rest = r.rest[1:]
@@ -206,5 +206,16 @@ func (r *lineReader) word(arg string) error {
 		return nil
 	}
 	r.add()
+	if first.named && !r.literal && len(arg) <= maxMnemonic && !strings.ContainsFunc(arg, notMnemonic) {
+		r.current[0].notType = arg
+	}
 	return setName(r.current[0], arg, true)
+}
+
+// maxMnemonic is the length of the longest mnemonic of a type, NSEC3PARAM.
+const maxMnemonic = 10
+
+// notMnemonic reports whether no mnemonic of a type has a character.
+func notMnemonic(c rune) bool {
+	return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-')
 }

@@ -22,7 +22,7 @@ func setKey(a *asking, arg string, _ bool) error {
 		parts = append([]string{"hmac-sha256"}, parts...)
 	}
 	if len(parts) != 3 {
-		return errors.New("want [ALGORITHM:]NAME:SECRET, the secret in base64")
+		return errors.New("expected [ALGORITHM:]NAME:SECRET, the secret in base64")
 	}
 	return a.signWith(parts[0], parts[1], parts[2])
 }
@@ -52,7 +52,7 @@ func setKeyFile(a *asking, arg string, _ bool) error {
 	clause := keyClause.FindStringSubmatch(keyComment.ReplaceAllString(string(text), " "))
 	if clause == nil {
 		return fmt.Errorf(
-			"%s has no key in it: want key NAME { algorithm hmac-sha256; secret \"…\"; }; a secret alone goes with -y NAME:SECRET",
+			"%s has no key in it: expected key NAME { algorithm hmac-sha256; secret \"…\"; }; a secret alone goes with -y NAME:SECRET",
 			arg,
 		)
 	}
@@ -71,7 +71,7 @@ func (a *asking) signWith(algorithm, name, secret string) error {
 	alg, ok := tsig.ParseAlgorithm(strings.ToLower(strings.TrimSuffix(algorithm, ".")))
 	if !ok {
 		return fmt.Errorf(
-			"algorithm %q: want hmac-sha224, hmac-sha256, hmac-sha384 or hmac-sha512; MD5 and SHA-1 are not offered",
+			"algorithm %q: expected hmac-sha224, hmac-sha256, hmac-sha384 or hmac-sha512; MD5 and SHA-1 are not offered",
 			algorithm,
 		)
 	}

@@ -149,7 +149,7 @@ func tlsOptions() []queryOption {
 // setSealed has servers asked as way says, or no longer.
 func (a *asking) setSealed(on bool, way sealing) error {
 	if way.path != "" && !strings.HasPrefix(way.path, "/") {
-		return fmt.Errorf("%q: want a path such as %s", way.path, usualPath)
+		return fmt.Errorf("%q: expected a path such as %s", way.path, usualPath)
 	}
 	if on && way.quic && !quic.Built {
 		return quic.ErrNotBuilt

@@ -78,7 +78,19 @@ type NoReplyError struct{ Attempts []Attempt }
 
 // Error names each server once with each cause.
 func (u *NoReplyError) Error() string {
+	if u.Unreachable() {
+		return "no server can be reached: " + u.Causes(Attempt.String)
+	}
 	return "no reply: " + u.Causes(Attempt.String)
+}
+
+// Unreachable reports whether this machine has no route to any of the servers: nothing was sent.
+func (u *NoReplyError) Unreachable() bool {
+	return len(u.Attempts) > 0 && !slices.ContainsFunc(u.Attempts, func(a Attempt) bool { return !noRoute(a.Err) })
+}
+
+func noRoute(err error) bool {
+	return errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EHOSTUNREACH)
 }
 
 // Timeout reports whether one of the servers was waited for in vain.
@@ -132,7 +144,7 @@ func ErrorText(err error) string {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "the port is closed: nothing listens there"
-	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
+	case noRoute(err):
 		return "no route to the address"
 	case errors.Is(err, syscall.ECONNRESET):
 		return "the connection was reset"
