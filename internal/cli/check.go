@@ -56,28 +56,29 @@ A target is an address (192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53), a network
 (192.0.2.0/24), a range (192.0.2.1-13), a server's name, or a zone. For a zone, check
 examines its delegation, content and DNSSEC from the root down, and each of its
 servers. --file reads a list of targets. Names are resolved through the system's
-resolvers and the root servers, or only through --resolver or --roots. With --zone, every
-server is examined as a server of that zone. --subdomains looks for all names of a zone
-and where they lead; --subdomains=FILE or --subdomains=www,dev checks these names. The
-network and broadcast addresses of an IPv4 network are skipped unless they are listed as
-targets themselves.
+resolvers and the root servers, or only through the resolver given with --resolver, or
+from the root servers given with --roots. With --zone, every server is examined as a server
+of that zone. --subdomains looks for all names of a zone, and shows where they lead;
+--subdomains=FILE or --subdomains=www,dev checks these names. The network and broadcast
+addresses of an IPv4 network are skipped unless they are listed as targets themselves.
 
---config audits a configuration file without using the network. --self tests, like port53
-prove, that the server running on this machine allows exactly what its configuration
-permits; then it audits that configuration and what the server's listeners answer.
---probe-zone serves a zone delegated to this machine, and judges the target resolvers by
-their queries for names in that zone.
+--config audits a configuration file without using the network. --self tests, as port53
+prove does, whether the server running on this machine allows exactly what its configuration
+permits; then it audits that configuration, and examines the answers of the server's
+listeners. --probe-zone serves a zone delegated to this machine, and judges the target
+resolvers by the queries that they send for names in that zone.
 
 --active also sends unusual queries, hundreds of them. --intrusive may keep a weak
 server from serving others, and needs --i-own-this.
 
 Each report has a score out of 100: a failed check costs 60, 25, 8 or 2 points for
 critical, high, medium and low severity, a warning half of that. --compare shows what
-is new and what is gone between two JSON reports, whose format "check schema" describes.
+is new and what is gone in the second of two JSON reports, whose format "check schema" describes.
 
-Exit codes: 0 no failure as severe as --fail-on, 1 at least one, 2 usage error, 3 no
-such failure, but a target, or a check of at least that severity, could not be measured.
-Addresses of a network that do not answer are not counted, unless no address answers.`,
+Exit codes: 0 no check of the severity of --fail-on or higher failed, 1 at least one such
+check failed, 2 usage error, 3 none failed, but a target, or a check of that severity or
+higher, could not be measured. Addresses in a network that do not answer do not lead to exit
+code 3, unless none of them answers.`,
 		Example: `  port53 check example.com
   port53 check 192.0.2.53 --zone example.com
   port53 check 192.0.2.0/24 --plain | grep -w fail
@@ -93,7 +94,7 @@ Addresses of a network that do not answer are not counted, unless no address ans
 		Args: func(_ *cobra.Command, args []string) error {
 			if c.compare {
 				if len(args) != 2 {
-					return failure(exitUsage, "port53 check --compare OLD.json NEW.json", "--compare wants two reports")
+					return failure(exitUsage, "port53 check --compare OLD.json NEW.json", "--compare needs two reports")
 				}
 				return nil
 			}
@@ -121,15 +122,17 @@ func (c *checkCommand) flags(f *pflag.FlagSet) {
 		&c.subdomains,
 		"subdomains",
 		"",
-		"find all names of a zone (transfers, NSEC, 5,000 words, certificates); =FILE or =NAME,NAME: check these names",
+		"find all names of a zone (by transfer, NSEC records, a list of 5,000 common labels, certificate logs); "+
+			"=FILE or =NAME,NAME: check these names",
 	)
 	f.Lookup("subdomains").NoOptDefVal = allSubdomains
-	f.StringSliceVar(&c.selectors, "dkim-selectors", nil, "also check the DKIM keys of these selectors, which must exist")
+	f.StringSliceVar(&c.selectors, "dkim-selectors", nil, "also check the DKIM keys of these selectors; a missing key is a finding")
 	f.BoolVar(&c.stranger, "as-stranger", false,
-		"count open recursion as a failure on loopback and private addresses, too, as if this machine were a stranger there")
+		"treat this machine as a stranger: open recursion is a failure on loopback and private addresses, too")
 	f.BoolVar(&c.noProof, "no-proof", false, "with --self, skip what port53 prove does")
 	f.StringVar(&c.failOn, "fail-on", "high", "the lowest severity for exit code 1: low, medium, high or critical")
-	f.BoolVar(&c.compare, "compare", false, "show what is new and gone between two JSON reports, the older first")
+	f.BoolVar(&c.compare, "compare", false,
+		"show which findings are new and which are gone in the second of two JSON reports, the older one first")
 	f.StringSliceVar(&c.only, "only", nil, "run only these checks, by ID")
 	f.StringSliceVar(&c.skip, "skip", nil, "skip these checks, by ID")
 	f.BoolVar(&c.active, "active", false, "also send unusual queries, hundreds of them")
@@ -398,7 +401,7 @@ func newCheckExplain(s *streams) *cobra.Command {
 		Use:   "explain ID",
 		Short: "Explain a check: what it sends, how it judges, what to do",
 		Long: "explain prints what a check sends and why, how it judges the replies, how to fix the fault in\n" +
-			"each server program, and where to read more.",
+			"BIND, Unbound and other servers, and where to read more.",
 		Example: "  port53 check explain SRV-AXFR",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {

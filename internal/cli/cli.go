@@ -179,7 +179,7 @@ func newRoot(s *streams) *cobra.Command {
 		Short: "The DNS server for port 53, and the tools that go with it",
 		Long: `port53 is a DNS server for every role, with the tools to check, protect and query it.
 
-  port53 serve                run the server; without a configuration, a validating resolver
+  port53 serve                run the server; without a configuration file, a validating resolver
                               for this machine
   port53 serve --example      that resolver on port 5353, with an example zone
   port53 query NAME TYPE      query a server, like dig, and explain the answer

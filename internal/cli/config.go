@@ -76,7 +76,7 @@ func loadToServe(file string) (c *config.Config, missing config.Errors, err erro
 func configError(file string, err error) error {
 	hint := ""
 	if _, statErr := os.Stat(file); statErr != nil {
-		hint = "check the path given with --config, or create the file: port53 config init > " + file
+		hint = "name the configuration file with --config, or create it: port53 config init > " + file
 	}
 	var all config.Errors
 	if errors.As(err, &all) {
@@ -109,8 +109,8 @@ func newConfigCheck(s *streams) *cobra.Command {
 		Use:   "check [FILE] [--client ADDRESS [--at ADDRESS] [--key NAME]]",
 		Short: "Check a configuration and its zones as serve would",
 		Long: `check validates a configuration as serve would. It reads every zone file, looks up the user
-that the key "user" names, and tests whether the listen addresses can be bound, even while
-port53 is running. Run by root, it reads the files as that user, because each reload does so.
+that the key "user" names, and tests whether the listen addresses can be bound; those that
+the running port53 uses itself count as free. Run by root, it reads the files as that user, because each reload does so.
 Each error has its position, FILE:LINE:COLUMN, and says what to do. FILE is the same as
 --config FILE.
 
@@ -187,7 +187,7 @@ Exit codes: 0 valid, 1 a zone is broken, 2 the configuration cannot be used.`,
 	}
 	configFlag(cmd, &file)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON: the status of each zone")
-	view.clientFlags(cmd)
+	view.clientFlags(cmd, "show which view this client address gets, and what it may do")
 	return cmd
 }
 

@@ -18,7 +18,8 @@ func newConfigProfile(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "profile [--config FILE] [--format FORMAT] [--address ADDRESS]...",
 		Short: "Print the settings that make phones and DHCP clients use the encrypted transports",
-		Long: `profile prints settings that tell clients about encrypted.name and the transports served there:
+		Long: `profile prints settings that tell clients the server's name (encrypted.name in the
+configuration) and the encrypted transports that it serves:
 
   apple     a configuration profile (.mobileconfig) for iOS, iPadOS, macOS and tvOS
   dnr       the DHCP options of RFC 9463, in words and in hexadecimal
@@ -28,11 +29,11 @@ func newConfigProfile(s *streams) *cobra.Command {
   networkd  the same for a .network file of systemd-networkd (DHCPv4)
 
 Addresses are those of the listeners; where these are 0.0.0.0 or ::, name them with
---address. A DHCPv6 option has one transport: the first that is served of DNS over TLS,
-HTTPS and QUIC.
+--address. A DHCPv6 option announces one transport only: DNS over TLS if it is served, else
+HTTPS, else QUIC.
 
-The same name gives the same identifiers, so that a new Apple profile replaces the one
-before.
+The same name gives the same identifiers, so that a new Apple profile replaces the
+previous one.
 
 Clients that find the server by its address need none of these settings: see encrypted.ddr.`,
 		Example: `  port53 config profile > dns.mobileconfig

@@ -105,8 +105,8 @@ func newUserAdd(s *streams) *cobra.Command {
 		Long: `add creates a user, and prints a one-time link with which they sign in and create a passkey.
 With --password it reads a password of at least 12 characters from standard input instead.
 
-A role is for all zones: reader sees them and the server's state, editor also changes
-records and keys, admin may do everything. --zone, --name, --type and --verb grant less.
+A role applies to all zones: reader sees them and the server's state, editor also changes
+records and DNSSEC keys, admin may do everything. --zone, --name, --type and --verb grant less.
 Exit codes: 0 the user was created, 1 it was refused, 2 no server was reached.`,
 		Example: `  port53 user add anna --role admin
   port53 user add berta --zone example.com --verb read --verb change

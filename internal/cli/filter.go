@@ -38,7 +38,7 @@ func newFilterTest(s *streams) *cobra.Command {
 		Use:   "test NAME [--client ADDRESS] [--type TYPE]",
 		Short: "Show whether a query is blocked, and by which rule of which list",
 		Long: `test shows what the running resolver does with a query: whether it passes, or which
-answer replaces it, and the list, line and rule responsible. If the answer is cached,
+answer it gets instead, and the list, line and rule responsible. If the answer is cached,
 the CNAME targets, addresses and HTTPS targets in it are checked as well. No query is
 sent, and nothing is counted.
 
@@ -222,9 +222,9 @@ func newFilterPause(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "pause MINUTES",
-		Short: "Stop blocking for some minutes",
-		Long: `pause stops all blocking for some minutes, a day at most. Blocking resumes by itself,
-even if the server was restarted meanwhile.
+		Short: "Stop blocking for a number of minutes",
+		Long: `pause stops all blocking for the given number of minutes, at most a day. Blocking resumes
+by itself, even if the server has been restarted in the meantime.
 
 Similar: pihole disable 5m.`,
 		Example: "  port53 filter pause 5\n  port53 filter resume",

@@ -338,11 +338,11 @@ func firewallApply(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "apply",
 		Short: "Load the rules, atomically",
-		Long: `apply tests the rules like check, loads them, and remembers which rules of port53 were
-loaded before. With --confirm, it goes back to those after that time (to none, if there were
-none) unless port53 firewall confirm is run, so that you cannot lock yourself out. apply
-refuses rules that would cut off the SSH session it runs in. Rules that are already loaded
-are left alone.
+		Long: `apply tests the rules as check does, loads them, and remembers which rules of port53 were
+loaded before. With --confirm TIME it goes back to those rules (or to none, if there were
+none) after TIME, unless port53 firewall confirm is run before then: you cannot lock yourself
+out. apply refuses rules that would cut off the SSH session it runs in. Rules that are already
+loaded are left alone.
 
 With --role none, only this machine itself can reach ports 53 and 853, over UDP and TCP. When
 the rules are loaded, apply proves this: a network namespace with foreign addresses tries each
@@ -424,7 +424,7 @@ it could not be proved that the ports are closed.`,
 	i.flags(cmd)
 	cmd.Flags().DurationVar(&confirm, "confirm", 0, "go back to the previous rules after this time unless port53 firewall confirm is run")
 	cmd.Flags().BoolVar(&enable, "enable", false, "enable ufw if it is disabled")
-	cmd.Flags().BoolVar(&untried, "untried", false, "load without a test, where namespaces are not available")
+	cmd.Flags().BoolVar(&untried, "untried", false, "load the rules without a test, for systems where namespaces are not available")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -478,7 +478,7 @@ func firewallExpire() *cobra.Command {
 }
 
 func (i *intent) stateOnly(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&i.config, "config", "c", "", "the configuration file, for the state directory")
+	cmd.Flags().StringVarP(&i.config, "config", "c", "", "the configuration file, to find the state directory")
 	cmd.Flags().StringVar(&i.state, "state-dir", "", "the directory in which apply records what it loaded")
 }
 
@@ -532,8 +532,8 @@ func firewallStatus(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Compare the loaded rules with what should be loaded",
-		Long: `status compares port53's loaded rules, line by line, with the rules that the flags or the
-configuration give.
+		Long: `status compares port53's loaded rules, line by line, with the rules that follow from the
+flags or the configuration.
 
 It also reports other rules that redirect or drop traffic to port 53.
 
@@ -575,7 +575,7 @@ func firewallRemove(s *streams) *cobra.Command {
 		Use:   "remove",
 		Short: "Remove all of port53's rules",
 		Long: `remove deletes what apply loaded, and nothing else: the nftables table, the iptables chains
-and the jumps to them, or the ufw rules with port53's comment. ufw is disabled if apply had
+and the jumps to them, or the ufw rules with port53's comment. ufw is disabled if apply
 enabled it.`,
 		Example: "  port53 firewall remove",
 		Args:    cobra.NoArgs,

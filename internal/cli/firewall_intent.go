@@ -30,22 +30,24 @@ func (i *intent) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVarP(&i.config, "config", "c", "", "use the role, listeners, clients and peers of this configuration")
 	f.StringVar(&i.role, "role", "",
-		"the server's role, whichever program it runs: authoritative, public-resolver, internal-resolver, domain-controller or none")
+		"the role of the DNS server on this machine, whatever software it is: "+
+			"authoritative, public-resolver, internal-resolver, domain-controller or none")
 	f.StringSliceVar(&i.allow, "allow", nil, "client networks or addresses")
 	f.StringSliceVar(&i.listen, "listen", nil, "addresses served (default: all of this machine)")
 	f.StringSliceVar(&i.peer, "peer", nil, "peers for zone transfers")
 	f.StringSliceVar(&i.see, "monitor", nil, "networks or addresses that may read the metrics")
 	f.UintSliceVar(&i.ports, "port", nil, "other ports to treat like 53, such as 853")
 	f.BoolVar(&i.block, "block", false,
-		"no DNS is served here: block all clients of port 53 (--role none blocks port 853, too, and apply proves it)")
+		"no DNS is served here: block all clients of port 53. To block port 853 as well, and have apply prove it, use --role none")
 	f.BoolVar(&i.blockOutbound, "block-outbound", false, "block queries to servers elsewhere, except those of --resolver")
 	f.StringSliceVar(&i.resolver, "resolver", nil, "servers allowed despite --block-outbound")
-	f.StringVar(&i.user, "resolver-user", "", "the user of a local resolver, allowed despite --block-outbound")
-	f.BoolVar(&i.redirect, "redirect", false, "redirect clients' queries to other servers to this one instead")
+	f.StringVar(&i.user, "resolver-user", "",
+		"the system user that a local resolver runs as; its queries are allowed despite --block-outbound")
+	f.BoolVar(&i.redirect, "redirect", false, "redirect to this server the queries that clients send to other servers")
 	f.StringSliceVar(&i.external, "external", nil, "interfaces to the Internet, on which packets with forged source addresses are dropped")
-	f.BoolVar(&i.reject, "reject", false, "reject instead of drop")
+	f.BoolVar(&i.reject, "reject", false, "reject packets instead of dropping them")
 	f.BoolVar(&i.noLimits, "no-limits", false,
-		"do not limit the UDP packets of each client network and the TCP connections of each address")
+		"limit neither the UDP packets of each client network nor the TCP connections of each address")
 	i.backendFlags(cmd)
 }
 
@@ -182,7 +184,7 @@ func (i *intent) byRole(p *firewall.Plan) error {
 		}
 	case "":
 		if len(p.Allow) == 0 && !i.blockOutbound {
-			return failure(exitUsage, "give --config FILE, --role ROLE, --allow NETWORK or --block", "nothing says who may query")
+			return failure(exitUsage, "give --config FILE, --role ROLE, --allow NETWORK or --block", "it is not said who may query")
 		}
 		if len(p.Allow) == 0 && i.blockOutbound {
 			p.Ports = []firewall.Port{} // nothing that comes in is governed

@@ -26,7 +26,8 @@ func newGrant(s *streams) *cobra.Command {
 		Long: `A grant covers zones, names, record types and verbs: read, change, notify, sign, admin.
 Its holder presents a token to the API, signs updates and transfers with a TSIG key, or
 presents a client certificate over TLS, to either. Grants created with add are in
-state_dir; others are in the configuration, in tokens, keys and client_certificates.`,
+state_dir; others are in the configuration, under "tokens", "keys" and
+"client_certificates".`,
 		Example: `  port53 grant add externaldns --zone example.com --for external-dns
   port53 grant list
   port53 grant revoke externaldns`,
@@ -234,14 +235,14 @@ func newGrantAdd(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add NAME --zone ZONE… [--for CLIENT]",
 		Short: "Create a token or key, or admit a client certificate, and print its client's configuration",
-		Long: `add creates an API token, or a key for updates and transfers. It is valid at once, and
-after restarts. The secret is printed only now; the server stores a token as a hash.
-With --cert or --pin nothing is created: the holder of that client certificate is known
+		Long: `add creates an API token, or a key for updates and transfers. It takes effect at once and
+survives restarts. The secret is printed only this once; the server stores a token as a
+hash. With --cert or --pin nothing is created: the holder of that client certificate is known
 by its public key, at the API and over DNS over TLS and QUIC.
 --for names the client program: it gets the rights it needs, unless other flags say
 otherwise, and the lines for its configuration are printed.
 
-Without --for, add grants read and change for all names and types of the zones.
+Without --for, the new grant allows read and change for all names and types in the zones.
 Exit codes: 0 created, 1 refused, 2 no server was reached.`,
 		Example: `  port53 grant add externaldns --zone example.com --for external-dns
   port53 grant add acme --zone example.com --zone example.net --for cert-manager
@@ -254,7 +255,9 @@ Exit codes: 0 created, 1 refused, 2 no server was reached.`,
 	f := cmd.Flags()
 	f.StringVar(&o.client, "for", "", "the client: "+strings.Join(clientNames(), ", "))
 	f.StringSliceVar(&o.right.Zones, "zone", nil, `a zone, *.name for all below it, or "*" for all; may be repeated`)
-	f.StringSliceVar(&o.right.Names, "name", nil, "names in the zones: a name, *.name, label.*, @ or *; may be repeated (default *)")
+	f.StringSliceVar(&o.right.Names, "name", nil,
+		"names in the zones: a name, *.name for all below it, label.* for all that begin with that label, "+
+			"@ for the zone's own name, or * for all; may be repeated (default *)")
 	f.StringSliceVar(&o.right.Types, "type", nil, "record types; may be repeated (default all)")
 	f.StringSliceVar(&o.right.Verbs, "verb", nil, strings.Join(grant.VerbNames(), ", ")+"; may be repeated (default read, change)")
 	f.StringVar(&o.right.Until, "until", "", "the last day, such as 2027-01-31, or the time when it expires")
@@ -409,9 +412,11 @@ func newGrantRevoke(s *streams) *cobra.Command {
 		Short: "Revoke a token, key or certificate added by grant add",
 		Long: `revoke removes a token, a key or a client certificate, at once and for good, for
 connections that are open as well. To revoke one that the configuration has, delete it
-there and reload. If nothing else lets anyone change a
-zone, run port53 zone sync for the zone: from the next restart on, or once the zone file
-has a newer serial, only the zone file counts, and changes that are not in it are lost.
+there and reload.
+
+If after this nobody may change a zone any more, first write its changes to its file with
+port53 zone sync: a zone that nobody may change has no journal. From the next restart on, or
+once the zone file has a newer serial, changes that are not in the file are lost.
 Exit codes: 0 revoked, 1 refused, 2 no server was reached.`,
 		Example: "  port53 grant revoke externaldns",
 		Args:    cobra.ExactArgs(1),
@@ -438,8 +443,9 @@ func newGrantNew(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "new",
 		Short: "Print a new token and its hash, or a certificate's pin, for the configuration",
-		Long: `new prints a token of 256 random bits, and its hash for tokens in the configuration; with
---cert, the pin of a client certificate for client_certificates. It contacts no server.`,
+		Long: `new prints a token of 256 random bits, and its hash, to be put under "tokens" in the
+configuration; with --cert, the pin of a client certificate, to be put under
+"client_certificates". It contacts no server.`,
 		Example: "  port53 grant new\n  port53 grant new --cert ns2.pem",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {

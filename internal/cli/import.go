@@ -30,14 +30,14 @@ func newImport(s *streams) *cobra.Command {
 		Use:   "import FILE",
 		Short: "Convert another name server's configuration",
 		Long: "import converts the configuration of another server, including the files it includes, to\n" +
-			"port53's. On standard error it reports for each statement whether it was converted,\n" +
-			"changed, not converted, or is not supported yet, and why. What is missing is also listed\n" +
+			"port53's. On standard error it says for each statement whether it is converted,\n" +
+			"converted with changes, not converted or not supported yet, and why. What is missing is also listed\n" +
 			"at the top of the result. Zone files stay where they are. Supported formats:\n\n" + convert.Formats() + `
-What is converted keeps its meaning. Where that is not possible, the result allows less
-than before, never more. The result may contain secrets: with --output it is readable only
+What is converted keeps its meaning where possible. Otherwise the result allows less than
+before, never more. The result may contain secrets: with --output it is readable only
 by its owner, and an existing file is not overwritten. Single names outside of zones
 (hosts, address=, local-data) become entries of the key "names" in the result; domains
-answered only locally become zone files, written next to the result.
+answered only locally become zone files, written beside the file that --output names.
 
 Exit codes: 0 everything was converted, 1 something was not, 2 the file could not be read.`,
 		Example: `  port53 import /etc/bind/named.conf --output port53.yaml

@@ -46,7 +46,7 @@ func newKeyNew(s *streams) *cobra.Command {
 		Short: "Create a key, and print each side's configuration",
 		Long: `new writes a random key to a file readable only by its owner: the configured user, if
 run by root. It then prints the lines for port53.yaml, nsupdate, BIND, Knot,
-external-dns, cert-manager, lego, certbot and Kea. The file can be named in the key
+external-dns, cert-manager, lego, certbot and Kea. The file can be named in the setting
 "secret_file" of the configuration, and given to nsupdate -k and similar tools. An existing
 file is not overwritten.
 
@@ -60,8 +60,8 @@ Exit codes: 0 the key was written, 2 it was not.`,
 	}
 	configFlag(cmd, &o.config)
 	cmd.Flags().
-		StringVarP(&o.output, "output", "o", "", "the file to write (default: keys/NAME beside the configuration, or in "+
-			"this directory if there is none)")
+		StringVarP(&o.output, "output", "o", "", "the file to write (default: keys/NAME in the directory of the configuration "+
+			"file, or in the current directory if there is no configuration file)")
 	cmd.Flags().StringVar(&o.algorithm, "algorithm", "hmac-sha256", "hmac-sha224, hmac-sha256, hmac-sha384 or hmac-sha512")
 	cmd.Flags().StringVar(&o.zone, "zone", "example.com", "the zone in the printed examples")
 	cmd.Flags().StringVar(&o.server, "server", "192.0.2.53", "the server's address in the printed examples")

@@ -41,11 +41,11 @@ func newLogVerify(s *streams) *cobra.Command {
 		Long: `Each line of an audit log has the SHA-256 hash of the line before it. verify reads consecutive
 files, the oldest first, and prints each place where the hash is not that of the line before.
 
-Lines cut off at the end leave no trace in the file, and whoever may write the file can compute
-all hashes again. To detect this, keep the hash that verify prints in another place: --seen
-checks that a line with that hash is still there.
+Lines cut off at the end leave no trace in the file, and anyone with write access to it can
+recompute all hashes. To detect this, keep a copy of the hash that verify prints somewhere else:
+--seen checks that a line with that hash is still there.
 
-Exit codes: 0 each line follows on the one before, 1 one does not, or the hash of --seen is not
+Exit codes: 0 each line follows from the one before, 1 one does not, or the hash of --seen is not
 there, 2 a file could not be read.`,
 		Example: `  port53 log verify /var/log/port53/audit.json
   port53 log verify audit.json.2 audit.json.1 audit.json
@@ -114,7 +114,7 @@ func (v *logVerified) print(s *streams, seen string) {
 		fmt.Fprintf(s.out, "no line has the hash %s: it was changed, or lines were cut off\n", seen)
 	}
 	if len(v.Faults) == 0 {
-		fmt.Fprintf(s.out, "%d lines, each follows on the one before; the hash of the last is %s\n", v.Lines, v.Last)
+		fmt.Fprintf(s.out, "%d lines, each follows from the one before; the hash of the last is %s\n", v.Lines, v.Last)
 	} else {
 		fmt.Fprintf(s.out, "%d lines, of which %d do not follow on the one before\n", v.Lines, len(v.Faults))
 	}

@@ -42,10 +42,11 @@ func newProve(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prove [--config FILE | --role none]",
 		Short: "Prove that the running server allows exactly what its configuration permits",
-		Long: `prove tests from outside that the running server keeps its contract: it lets exactly those
-clients query, recurse, transfer, update, notify, control and scrape that its configuration
-allows (see expose). It tests from this machine, and through a temporary network namespace from
-foreign addresses, over UDP and TCP, TLS and HTTPS where they are served, IPv4 and IPv6.
+		Long: `prove sends packets to the running server to test whether it allows queries, recursion,
+transfers, updates, NOTIFY, use of the API and reading the metrics to exactly the clients to
+which its configuration allows them (its contract: see the key "expose"). It tests from this
+machine, and through a temporary network namespace from foreign addresses, over UDP and TCP, TLS
+and HTTPS where they are served, IPv4 and IPv6.
 
 It sends queries, recursive queries, transfer requests, updates and NOTIFY messages without a key,
 and many queries with large answers; it also asks for the version and the metrics. It checks which
@@ -57,9 +58,9 @@ It needs root; what cannot be tested is reported as unknown. Nothing is changed:
 has a prerequisite (RFC 2136, section 2.4) that is never met.
 
 With --watch it keeps running and tests again every hour, and within a minute of a change of
-addresses, firewall rules, permissions, the processes at port 53 or the configuration. It reports
-each result to the server, which shows it in /ready (with serve --prove), status, the log and
-port53_contract_violations.
+addresses, firewall rules, permissions, the processes on port 53 or the configuration. It reports
+each result to the server, which shows it in port53 status, the log, the metric
+port53_contract_violations and, with serve --prove, at /ready of the metrics listener.
 
 --role none proves that ports 53 and 853 of this machine are closed.
 

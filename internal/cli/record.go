@@ -44,7 +44,7 @@ refuses changes.`,
 			"set ZONE [NAME TTL TYPE DATA…]",
 			"Replace the records of a name and type",
 			"set replaces all records of a name and type with the given record, written as in a\nzone file. Without a "+
-				"record on the command line it reads records from standard input,\none per line; together they are the "+
+				"record on the command line it reads records from standard input,\none per line; together they form the "+
 				"new RRsets.\n\nSimilar: pdnsutil replace-rrset.",
 			"  port53 record set example.com www 300 A 192.0.2.1\n  printf 'www 60 A 192.0.2.1\\nwww 60 A 192.0.2.2\\n' "+
 				"| port53 record set example.com",

@@ -34,15 +34,15 @@ func newServe(s *streams) *cobra.Command {
 		Use:   "serve [--config FILE | --listen ADDRESS…]",
 		Short: "Run the DNS server",
 		Long: `serve runs the server in the foreground as its configuration says. Without a
-configuration it is a validating resolver for this machine, on loopback.
+configuration file it is a validating resolver for this machine, on loopback.
 
 SIGHUP, or port53 reload, rereads the configuration and changed zone files. SIGTERM and
-Ctrl-C stop the server once the queries received so far are answered. Queries for a zone
-that cannot be loaded get SERVFAIL, and the other zones are served; if no zone can be
-loaded, serve does not start.
+Ctrl-C stop the server once the queries received so far are answered, or when the time of
+shutdown.drain is over. Queries for a zone that cannot be loaded get SERVFAIL, and the other
+zones are served; if no zone can be loaded, serve does not start.
 
 Similar: named, unbound, nsd, knotd, dnsmasq, pdns_recursor.`,
-		Example: `  port53 serve                               # resolver on 127.0.0.1 and ::1, port 53
+		Example: `  port53 serve          # /etc/port53/port53.yaml; without that file, a resolver on 127.0.0.1 and ::1
   port53 serve --listen 127.0.0.1:5353
   port53 serve --example
   port53 serve --config /etc/port53/port53.yaml`,
@@ -73,7 +73,8 @@ Similar: named, unbound, nsd, knotd, dnsmasq, pdns_recursor.`,
 		},
 	}
 	cmd.Flags().
-		BoolVar(&prove, "prove", false, "be ready only while port53 prove finds no violation; as root it also starts prove --watch")
+		BoolVar(&prove, "prove", false, "report ready (at /ready of the metrics listener) only while port53 prove finds no violation; "+
+			"if started as root, also run prove --watch")
 	configFlag(cmd, &file)
 	cmd.Flags().BoolVar(&example, "example", false, "run a resolver with an example zone, on 127.0.0.1:5353 or a free port")
 	cmd.Flags().StringSliceVar(&listen, "listen", nil, "run without a configuration, on these loopback `addresses`")
@@ -123,8 +124,8 @@ func loopbackListen(listen []string) ([]netip.AddrPort, error) {
 			addr = netip.AddrPortFrom(ip, 53)
 		}
 		if !addr.Addr().IsLoopback() {
-			return nil, failure(exitUsage, "write a configuration that says who may ask: port53 config init --role internal-resolver",
-				"--listen %s: not a loopback address, and nothing says who may ask there", text)
+			return nil, failure(exitUsage, "write a configuration that says who may query: port53 config init --role internal-resolver",
+				"--listen %s: not a loopback address, and it is not said who may query there", text)
 		}
 		addrs = append(addrs, addr)
 	}
@@ -420,7 +421,7 @@ Similar: rndc status, rndc zonestatus, nsd-control zonestatus, knotc zone-status
 	socketFlags(cmd, &file, &socket)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().StringVar(&view.name, "view", "", "show the zones of this view")
-	view.clientFlags(cmd)
+	view.clientFlags(cmd, "show the zones of the view that this client address gets")
 	return cmd
 }
 

@@ -19,8 +19,8 @@ func newStore(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",
 		Short: "Examine the server's state directory",
-		Long: `The server keeps zone changes from updates and transfers, and observed trust anchors,
-in state_dir. The first line of each file names its kind and format version:
+		Long: `Among other things, the server keeps zone changes from updates and transfers, and observed
+trust anchors, in state_dir. The first line of each file names its kind and format version:
 port53 KIND VERSION.`,
 		Example: "  port53 store check /var/lib/port53",
 		Args:    cobra.NoArgs,
@@ -39,15 +39,15 @@ func newStoreCheck(s *streams) *cobra.Command {
 with it:
 
   ok       it is used
-  torn     it ends in a change that was never acknowledged: the end is cut off
+  torn     it ends in a change that was never acknowledged: the next start removes that change
   left     it is left over, and not used
   damaged  its content is not what was written: it is refused, and kept
   foreign  this version does not know its format: it is refused, and kept
   unknown  it is not a file of port53
 
 For each zone it prints the serial that can be served, the serials whose changes can be
-read (for IXFR and undo), and the first serial whose change cannot be read, if any. A server
-may be running: what it is writing may look torn.
+read (for IXFR and undo), and the first serial whose change cannot be read, if any. You can
+run this while a server is running, but what it is writing at that moment may look torn.
 
 Exit codes: 0 everything can be used, 1 something is damaged or foreign, 2 the directory
 could not be examined.`,

@@ -27,7 +27,7 @@ func openTerminal(in io.Reader, out io.Writer) (*terminal, error) {
 	}
 	before, err := unix.IoctlGetTermios(int(i.Fd()), unix.TCGETS)
 	if err != nil {
-		return nil, errors.New("the keys want a terminal")
+		return nil, errors.New("the keys need a terminal")
 	}
 	t := &terminal{in: i, out: o, before: *before, changes: make(chan os.Signal, 1)}
 	raw := *before

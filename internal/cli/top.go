@@ -34,9 +34,9 @@ func newTop(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top [--once | --json [--follow]]",
 		Short: "Show live who queries the running server most, and for what",
-		Long: `top shows eight tables, the most frequent first: clients, names, blocked names, lists,
+		Long: `top shows eight tables, each with the most frequent first: clients, names, blocked names, lists,
 servers that are queried, response codes, types, and where answers came from. It shows the
-last five to ten seconds, or with --all everything within top.keep.
+last five to ten seconds, or with --all everything that is still kept (see top.keep in the configuration).
 
 Keys: tab, arrows or 1 to 8 for another table, s for another order, a to switch between
 all and recent, p to pause, q to quit.
@@ -78,9 +78,9 @@ Similar: dnstop, dnsdist's topClients, rec_control top-queries.`,
 	socketFlags(cmd, &o.file, &o.socket)
 	f := cmd.Flags()
 	f.BoolVar(&o.json, "json", false, "print one JSON document")
-	f.BoolVar(&o.follow, "follow", false, "with --json: one document a line, each interval, until interrupted")
+	f.BoolVar(&o.follow, "follow", false, "with --json: one document per line, one per interval, until interrupted")
 	f.BoolVar(&o.once, "once", false, "print all tables once and exit; the default if the output is not a terminal")
-	f.BoolVar(&o.all, "all", false, "show everything within top.keep")
+	f.BoolVar(&o.all, "all", false, "show everything that is still kept (see top.keep in the configuration)")
 	f.BoolVar(&o.tunnels, "tunnels", false, "show suspected tunnels through DNS, and why")
 	f.IntVar(&o.limit, "limit", 20, "rows of each table")
 	f.DurationVar(&o.interval, "interval", time.Second, "the refresh interval")

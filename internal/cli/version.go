@@ -35,9 +35,9 @@ func newVersion(s *streams) *cobra.Command {
 	var verify, key string
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Print the version and how it was built",
+		Short: "Print the version and build details",
 		Long: `version prints the version, the commit and the Go release. --features lists the features
-of this system that port53 uses, and what is different where a feature is missing.
+of this system that port53 uses, and what it does instead where a feature is missing.
 --verify checks that a file is the released one: its checksum must be in SHA256SUMS beside
 it, signed with the release key (SHA256SUMS.minisig).
 

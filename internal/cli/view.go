@@ -20,9 +20,9 @@ func viewFlag(cmd *cobra.Command, view *string) {
 	cmd.Flags().StringVar(view, "view", "", "the view, if several views have a zone of this name")
 }
 
-// clientFlags adds the flags by which a client is told.
-func (v *viewChoice) clientFlags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&v.client, "client", "", "use the view of this client address")
+// clientFlags adds the flags by which a client is told; client says what --client is for.
+func (v *viewChoice) clientFlags(cmd *cobra.Command, client string) {
+	cmd.Flags().StringVar(&v.client, "client", "", client)
 	cmd.Flags().StringVar(&v.listen, "at", "", "the address of this server that the client queries")
 	cmd.Flags().StringVar(&v.key, "key", "", "the name of the key the client signs with")
 }

@@ -28,12 +28,12 @@ func newWhy(s *streams) *cobra.Command {
 	var o whyOptions
 	cmd := &cobra.Command{
 		Use:   "why [ID | NAME [TYPE]]",
-		Short: "Explain why an answer was as it was: failed, refused, blocked or stale",
-		Long: `why explains an answer that was a problem: the cause first, then which servers were queried
-and what they said, then what can be done.
+		Short: "Explain why a query failed or was refused, blocked or answered from stale data",
+		Long: `why explains a problematic answer: the cause first, then which servers were queried and what
+they said, then what can be done.
 
-ID is at the end of the text of the Extended DNS Error that the client got ("why=7f3a81xk"),
-in the query log and in /v1/queries. NAME is the queried name; a name of one label and
+The ID is in three places: at the end of the text of the Extended DNS Error that the client got
+("why=7f3a81xk"), in the query log, and in /v1/queries of the API. NAME is the queried name; a name of one label and
 eight characters needs a dot at its end, so that it is not taken for an ID. Without
 either, the latest problems are listed.
 
@@ -49,7 +49,7 @@ may use the control socket may use why.`,
 	socketFlags(cmd, &o.file, &o.socket)
 	f := cmd.Flags()
 	f.StringVar(&o.client, "client", "", "only for this client address or network")
-	f.StringVar(&o.since, "since", "", "only the last 1h, 2d and so on, or everything since this time")
+	f.StringVar(&o.since, "since", "", "only what is newer than this: an age such as 1h or 2d, or a point in time")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	f.IntVar(&o.limit, "limit", 0, "the most reports to print (default: 1 for a name or ID, 10 otherwise)")
 	return cmd

@@ -30,7 +30,8 @@ func newZone(s *streams) *cobra.Command {
 		Short: "Check and sign zone files, and manage the server's zones",
 		Long: `A primary zone usually has a zone file (RFC 1035, section 5); a secondary zone is
 transferred from its primaries. check, sign and verify work on files, without a server. So do
-keys with --dir, and ds without --seen and --gone. All others use the running server.`,
+keys with --dir, keys new, keys import, and ds without --seen and --gone. All others use the
+running server.`,
 		Example: `  port53 zone check example.com.zone
   port53 zone status example.com
   port53 zone refresh example.com
@@ -79,7 +80,7 @@ keys with --dir, and ds without --seen and --gone. All others use the running se
 			"updates are refused",
 			"Write a zone to its file and refuse updates, so that it can be edited",
 			"freeze writes the zone to its file and refuses updates until thaw, so that the file can\nbe edited. A file "+
-				"with edits that were not loaded yet is not overwritten.\n\nSimilar: rndc freeze, knotc zone-freeze.",
+				"with edits that have not been loaded yet is not overwritten.\n\nSimilar: rndc freeze, knotc zone-freeze.",
 		),
 		newZoneThaw(s),
 		newZoneAdd(s),
@@ -119,12 +120,12 @@ Without --origin the zone's name is that of its SOA record, if written in full,
 otherwise the file's name without an extension such as .zone. Limits are the defaults of
 zone_limits, or those of the configuration given with --config.
 
-The content is judged as by "port53 check", as far as that is possible without asking
-other servers: mail, CAA, TLSA, HTTPS, special-use addresses and names, names that lead
+The content is judged as "port53 check" would judge it, as far as that is possible without
+asking other servers: mail, CAA, TLSA, HTTPS, special-use addresses and names, names that lead
 nowhere. "port53 check explain ID" describes each check. These findings are warnings.
 
-In a signed zone every signature and every proof is verified, as by "port53 zone
-verify": a bogus zone is still served, but validators reject it.
+In a signed zone every signature and every NSEC or NSEC3 proof is verified, as "port53 zone
+verify" does: a bogus zone is still served, but validators reject it.
 
 Similar: named-checkzone, nsd-checkzone, kzonecheck, pdnsutil check-zone.
 Exit codes: 0 the zone is accepted, 1 it is rejected or bogus, 2 it could not be checked.`,
@@ -221,7 +222,7 @@ const maxGenerate = 4096
 
 func (s *streams) checkZone(file, origin string, limits config.ZoneLimits, asJSON bool) error {
 	if limits.Generate < 0 || limits.Generate > maxGenerate {
-		return failure(exitUsage, "", "--generate %d: want 0 to %d", limits.Generate, maxGenerate)
+		return failure(exitUsage, "", "--generate %d: expected 0 to %d", limits.Generate, maxGenerate)
 	}
 	if _, err := os.Stat(file); err != nil {
 		return failure(exitUsage, "give the path of a zone file", "%s: %v", file, pathCause(err))
@@ -444,8 +445,8 @@ func newZoneList(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the zones of the running server",
-		Long: `list prints the server's zones: name, serial, whether it is primary or secondary here,
-and the catalog zone that lists it, or (added) if port53 zone add added it. status shows
+		Long: `list prints for each of the server's zones its name, its serial, whether it is primary or
+secondary here, and the catalog zone that lists it, or (added) if port53 zone add added it. status shows
 more about each; --json adds where the configuration defines it.
 
 Similar: rndc zonestatus, nsd-control zonestatus, knotc zone-status.`,
@@ -506,7 +507,7 @@ func newZoneDiff(s *streams) *cobra.Command {
 		Short: "Show a zone's changes, or how it differs from its file",
 		Long: `diff prints the records that a zone's last change removed (-) and added (+), however it
 was made. --since starts at the version with that serial, as far back as the history
-goes, and shows, where known, who made each change and when: a key and its address, the
+goes, and shows, where known, who made each change and when: a key and the address it came from, the
 zone file, a primary, or a user of this machine. --file compares the served zone with
 its file: this shows what updates have changed, or what a reload would change.
 

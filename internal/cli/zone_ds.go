@@ -115,7 +115,7 @@ func (s *streams) printDS(name string, f dsFlags) error {
 	case "sha384", "sha-384", "4":
 		digest = dnssec.DigestSHA384
 	default:
-		return failure(exitUsage, "sha256 is the one that every validator knows", "--digest %s: want sha256 or sha384", f.digest)
+		return failure(exitUsage, "sha256 is the one that every validator knows", "--digest %s: expected sha256 or sha384", f.digest)
 	}
 	now, err := timeFlag(f.at)
 	if err != nil {

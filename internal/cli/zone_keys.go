@@ -25,8 +25,8 @@ func newZoneKeys(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys [--config FILE | --socket PATH | --dir DIR] ZONE",
 		Short: "Show a zone's DNSSEC keys and their states; roll, create and import keys",
-		Long: `keys shows the keys of a zone that the running server signs: tag, algorithm, purpose, the
-state of its DNSKEY record, signatures and DS record in the world's caches (hidden,
+		Long: `keys shows the keys of a zone that the running server signs: for each key its tag, algorithm,
+purpose, the state of its DNSKEY record, signatures and DS record in resolvers' caches (hidden,
 rumoured, omnipresent, unretentive), what the next step waits for, and what the parent
 zone has.
 
@@ -151,8 +151,8 @@ func newZoneKeysRoll(s *streams) *cobra.Command {
 		Use:   "roll [--ksk | --zsk | --key TAG] [--algorithm NAME] ZONE",
 		Short: "Roll the keys of a signed zone",
 		Long: `roll replaces keys with new ones, step by step. Each step is taken once all servers of the
-zone and of its parent have been seen to serve the previous step, and once the records from
-before that step have expired from caches.
+zone and of its parent have been seen to serve the records of the previous step, and once the
+records from before that step have expired from caches.
 Without --ksk, --zsk or --key all keys are rolled; with --algorithm, all are replaced by
 keys of another algorithm.
 
@@ -192,11 +192,12 @@ func newZoneKeysLook(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "look ZONE",
 		Short: "Check the zone's and its parent's servers now",
-		Long: `look makes the server ask all servers of a zone that it signs, and all of its parent's,
-which of its keys they have, and take the next step if possible. The server does so by
-itself every ten minutes during a rollover, otherwise every six hours.
+		Long: `For a zone that the server signs, look makes it ask all servers of the zone and of the
+parent zone which of the zone's keys and DS records they have. The server then takes the
+next step of a rollover if possible. It does so by itself every ten minutes during a
+rollover, otherwise every six hours.
 
-Similar: rndc dnssec -checkds, except that nothing has to be stated.
+Similar: rndc dnssec -checkds, except that you need not say what the parent has.
 Exit codes: 0 the servers were asked, 1 refused, 2 no server was reached.`,
 		Example: "  port53 zone keys look example.com",
 		Args:    cobra.ExactArgs(1),
@@ -295,8 +296,8 @@ func newZoneKeysNew(s *streams) *cobra.Command {
 		Short: "Create a zone's keys",
 		Long: `new creates a key that signs the whole zone (CSK), or with --split one key for the keys
 (KSK) and one for the data (ZSK), and writes them to a directory: K*.key and K*.private,
-readable only by the owner. The times in the files say published and active from now on:
-the next zone sign uses them. No two keys of a zone get the same tag. The DS record for the
+readable only by the owner. By the times in the files, the keys are published and active from
+now on: the next zone sign uses them. No two keys of a zone get the same tag. The DS record for the
 parent is printed.
 
 Similar: dnssec-keygen, keymgr ZONE generate.

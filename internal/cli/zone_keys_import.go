@@ -39,11 +39,12 @@ rollover in progress is continued here. FILE is one of these:
   one private key: BIND's K*.private, pdnsutil export-zone-key, or PEM (PKCS #8)
 
 A single private key needs --ksk if it has the SEP flag (257 in its DNSKEY record), and
---zsk if it has not (256). The file does not contain this flag, and the flag affects the
+--zsk if it does not (256). The file does not contain this flag, and the flag affects the
 key tag: compare the printed tags with those of the DNSKEY records in use.
 
-A key of PowerDNS that is only active, or only published, is removed from the zone when
-that is safe. So is an active key of Knot DNS if the list has a new key to replace it.
+A PowerDNS key with only one of the flags active and published is on its way out: after the
+import the server removes it from the zone as soon as that is safe. So it does with an active
+key of Knot DNS if the list has a new key to replace it.
 
 Exit codes: 0 the keys were written, 1 FILE has no keys for the zone, or bad ones, 2 they
 were not written.`,
@@ -60,7 +61,7 @@ were not written.`,
 	cmd.Flags().BoolVar(&f.zsk, "zsk", false, "the single key has no SEP flag")
 	cmd.Flags().StringVar(&f.algorithm, "algorithm", "", "the single key's algorithm (default for RSA keys in PEM: rsasha256)")
 	cmd.Flags().DurationVar(&f.ttl, "dnskey-ttl", signer.ImportTTL*time.Second,
-		"the TTL of the DNSKEY records until now, if FILE does not say")
+		"the TTL that the DNSKEY records have had so far, if FILE does not say")
 	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -74,7 +75,7 @@ func (s *streams) importKeys(name, file string, f importFlags) error {
 		return failure(exitUsage, "", "zone %s: %v", name, err)
 	}
 	if f.ttl < 0 || f.ttl > 7*24*time.Hour {
-		return failure(exitUsage, "write it as 1h or 86400s", "--dnskey-ttl %s: want a time up to a week (168h)", f.ttl)
+		return failure(exitUsage, "write it as 1h or 86400s", "--dnskey-ttl %s: expected a time up to a week (168h)", f.ttl)
 	}
 	apex = wire.Lower(nil, apex)
 	now := time.Now()

@@ -195,7 +195,7 @@ func newZonePlan(s *streams, apply bool) *cobra.Command {
 		Short: "Show what a zone file would change, and the consequences",
 		Long: `plan compares a zone file, "-" for standard input, with the zone of the running server. It
 prints the records that would be removed and added, whether the server would accept the
-file, and the consequences: dangling names, delegations whose servers have no address, DS
+file, and the consequences: names that lead nowhere, delegations whose servers have no address, DS
 records that do not match, and how long resolvers keep the old data. It changes nothing.
 The file's serial is ignored. port53 zone apply makes the change.
 
@@ -208,11 +208,11 @@ Exit codes: 0 no objections, 1 objections, 2 no server was reached.`,
 		},
 	}
 	if apply {
-		cmd.Use, cmd.Short = "apply NAME FILE", "Change a zone to the content of a zone file"
+		cmd.Use, cmd.Short = "apply NAME FILE", "Make a zone match a zone file"
 		cmd.Long = `apply makes the changes that port53 zone plan shows: the running server's zone gets the
 content of the file, in one version with an increased serial, stored when the command
-returns. It is refused if someone else changes the zone meanwhile. The API's comments and
-disabled records are kept. port53 zone undo reverts it.
+returns. It is refused if someone else changes the zone meanwhile. Comments and disabled records,
+which the PowerDNS-compatible API stores but does not serve, are kept. port53 zone undo reverts it.
 
 Exit codes: 0 done, 1 refused, 2 no server was reached.`
 		cmd.Example = "  port53 zone apply example.com example.com.zone"
@@ -439,8 +439,9 @@ func newZoneShow(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show NAME [--at SERIAL|TIME]",
 		Short: "Print a zone as it is now, or as it was",
-		Long: `show prints a zone's records as in a zone file, before signing: now, or as of the serial or
-time given with --at. Disabled records are printed as comments. port53 zone export prints
+		Long: `show prints a zone's unsigned records as in a zone file: the current ones, or those of the
+serial or time given with --at. Disabled records, which the PowerDNS-compatible API stores but
+does not serve, are printed as comments. port53 zone export prints
 what is served, including signatures.
 
 Exit codes: 0 printed, 1 refused, 2 no server was reached.`,

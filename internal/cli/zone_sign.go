@@ -40,9 +40,9 @@ earlier signing are replaced. Key files are in the format of dnssec-keygen and p
 keys new; their times decide which keys are published and which sign. Keys with the SEP
 flag sign the keys and others the data; if all keys are of one kind, each signs both.
 
---have names a signed version of the zone, such as the previous output: its signatures of
-unchanged RRsets are kept as long as they are valid for --refresh. The output file is
-replaced once it is complete.
+--have names a signed version of the zone, such as the previous output: its signatures
+over unchanged RRsets are kept if they remain valid for at least --refresh. The output file
+is replaced once it is complete.
 
 Similar: dnssec-signzone -S, ldns-signzone, kzonesign.
 Exit codes: 0 the zone is signed, 1 it cannot be signed, 2 the command failed.`,
@@ -107,7 +107,7 @@ func (f *signFlags) policy(z *zone.Zone) (signer.Policy, error) {
 	}
 	switch {
 	case p.Valid < time.Minute || p.Valid > 5*365*24*time.Hour:
-		return p, failure(exitUsage, "14d is usual", "--valid %s: want a minute to five years", f.valid)
+		return p, failure(exitUsage, "14d is usual", "--valid %s: expected a minute to five years", f.valid)
 	case p.Spread >= p.Valid:
 		return p, failure(exitUsage, "", "--spread %s: it has to be less than --valid, %s", f.spread, f.valid)
 	}

@@ -28,7 +28,7 @@ func newZoneVerify(s *streams) *cobra.Command {
 	var f verifyFlags
 	cmd := &cobra.Command{
 		Use:   "verify [--ds DS] FILE",
-		Short: "Verify all signatures and proofs of a signed zone file",
+		Short: "Verify all signatures and NSEC or NSEC3 proofs of a signed zone file",
 		Long: `verify reads a signed zone file and judges it as a validator querying every name would:
 each signature with each key that may have made it, the chain of NSEC or NSEC3 records,
 the keys, the ZONEMD digest (RFC 8976), and what CDS and CDNSKEY records ask of the
