@@ -30,7 +30,7 @@ func (c *checkOutput) flags(f *pflag.FlagSet) {
 		form       report.Format
 		name, help string
 	}{
-		{report.JSON, "json", "print JSON (" + report.Schema + "): one object with all reports"},
+		{report.JSON, "json", "print JSON (schema " + report.Schema + ", see port53 check schema): one object with all reports"},
 		{report.NDJSON, "ndjson", "print JSON, one report per line, and a final line about the run"},
 		{report.SARIF, "sarif", "print SARIF 2.1.0, for code scanning"},
 		{report.JUnit, "junit", "print JUnit XML, for continuous integration"},

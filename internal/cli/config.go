@@ -109,7 +109,7 @@ func newConfigCheck(s *streams) *cobra.Command {
 		Use:   "check [FILE] [--client ADDRESS [--at ADDRESS] [--key NAME]]",
 		Short: "Check a configuration and its zones as serve would",
 		Long: `check validates a configuration as serve would. It reads every zone file, looks up the user
-that the key "user" names, and tests whether the listen addresses can be bound; those that
+that the setting "user" names, and tests whether the listen addresses can be bound; those that
 the running port53 uses itself count as free. Run by root, it reads the files as that user, because each reload does so.
 Each error has its position, FILE:LINE:COLUMN, and says what to do. FILE is the same as
 --config FILE.

@@ -36,7 +36,7 @@ func newImport(s *streams) *cobra.Command {
 What is converted keeps its meaning where possible. Otherwise the result allows less than
 before, never more. The result may contain secrets: with --output it is readable only
 by its owner, and an existing file is not overwritten. Single names outside of zones
-(hosts, address=, local-data) become entries of the key "names" in the result; domains
+(hosts, address=, local-data) become entries of "names" in the result; domains
 answered only locally become zone files, written beside the file that --output names.
 
 Exit codes: 0 everything was converted, 1 something was not, 2 the file could not be read.`,

@@ -42,8 +42,9 @@ type newKeyOptions struct {
 func newKeyNew(s *streams) *cobra.Command {
 	var o newKeyOptions
 	cmd := &cobra.Command{
-		Use:   "new NAME",
-		Short: "Create a key, and print each side's configuration",
+		Use:        "new NAME",
+		SuggestFor: []string{"add", "create", "generate"}, // what other commands and servers call it
+		Short:      "Create a key, and print each side's configuration",
 		Long: `new writes a random key to a file readable only by its owner: the configured user, if
 run by root. It then prints the lines for port53.yaml, nsupdate, BIND, Knot,
 external-dns, cert-manager, lego, certbot and Kea. The file can be named in the setting

@@ -20,7 +20,7 @@ func newRecord(s *streams) *cobra.Command {
 may use the socket may change every zone that can be changed. When the command returns, the
 change is served and stored in state_dir, the serial has increased, and the secondaries get
 NOTIFY; zone diff and the log show who made the change. The zone file is not changed: port53
-zone sync writes it. A zone can be changed only if its key "updates" in the configuration,
+zone sync writes it. A zone can be changed only if its setting "updates" in the configuration,
 or a grant, lets somebody change it. For other zones the server keeps no journal, and it
 refuses changes.`,
 		Example: "  port53 record add example.com www 300 A 192.0.2.1",
