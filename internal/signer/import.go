@@ -60,7 +60,7 @@ func (f *privateFile) fromPEM(block *pem.Block, alg uint8) error {
 	case "EC PRIVATE KEY":
 		key, err = x509.ParseECPrivateKey(block.Bytes)
 	default:
-		return fmt.Errorf("want a private key in PEM, got %q", block.Type)
+		return fmt.Errorf("expected a private key in PEM, got %q", block.Type)
 	}
 	if err != nil {
 		return err

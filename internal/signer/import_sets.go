@@ -166,7 +166,7 @@ func knotJSON(name string, b []byte, zone []byte) (keys []*knotKey, err error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
 	if err := d.Decode(&rows); err != nil {
-		return nil, fmt.Errorf("%s: want the JSON that keymgr -j prints: %w", name, err)
+		return nil, fmt.Errorf("%s: expected the JSON that keymgr -j prints: %w", name, err)
 	}
 	for i, row := range rows {
 		at := fmt.Sprintf("%s: key %d", name, i+1)
@@ -210,7 +210,8 @@ func knotText(name string, b []byte) (keys []*knotKey, err error) {
 		for _, w := range rest {
 			field, value, ok := strings.Cut(w, "=")
 			if !ok {
-				return nil, fmt.Errorf("%s: %q: want a line of keymgr -e ZONE list, such as ID ksk=yes zsk=no tag=4711 algorithm=13", at, w)
+				return nil, fmt.Errorf(
+					"%s: %q: expected a line of keymgr -e ZONE list, such as ID ksk=yes zsk=no tag=4711 algorithm=13", at, w)
 			}
 			fields[field] = value
 		}
@@ -228,10 +229,10 @@ func newKnotKey(at, id string, fields map[string]string) (*knotKey, error) {
 	is := func(field string) bool { return fields[field] == "yes" || fields[field] == "true" }
 	k := &knotKey{id: id, ksk: is("ksk"), zsk: is("zsk"), publicOnly: is("public-only"), phase: -1}
 	if id == "" || strings.Trim(id, "0123456789abcdefABCDEF") != "" {
-		return nil, fmt.Errorf("%s: %q is not the ID of a key: want the list that keymgr -j or -e prints", at, id)
+		return nil, fmt.Errorf("%s: %q is not the ID of a key: expected the list that keymgr -j or -e prints", at, id)
 	}
 	if !k.ksk && !k.zsk {
-		return nil, fmt.Errorf("%s: key %s is neither KSK nor ZSK: want the list that keymgr -j or -e prints", at, id)
+		return nil, fmt.Errorf("%s: key %s is neither KSK nor ZSK: expected the list that keymgr -j or -e prints", at, id)
 	}
 	var err error
 	if k.tag, err = strconv.ParseUint(fields["tag"], 10, 16); err != nil {
@@ -250,7 +251,8 @@ func newKnotKey(at, id string, fields map[string]string) (*knotKey, error) {
 		if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
 			k.times[i] = time.Unix(seconds, 0).UTC()
 		} else if k.times[i], err = time.Parse(time.RFC3339, value); err != nil {
-			return nil, fmt.Errorf("%s: key %d: %s=%s: want seconds since 1970, or a time as 2026-01-31T12:00:00Z", at, k.tag, field, value)
+			return nil, fmt.Errorf(
+				"%s: key %d: %s=%s: expected seconds since 1970, or a time such as 2026-01-31T12:00:00Z", at, k.tag, field, value)
 		}
 	}
 	return k, nil

@@ -171,13 +171,13 @@ func TestKeyState(t *testing.T) {
 func TestImportRefused(t *testing.T) {
 	const line = "0ff09370c1b82ad91b5b1c067e78238298516252 ksk=no zsk=yes tag=48302 algorithm=13 size=256 public-only=no publish=1 active=1"
 	for list, want := range map[string]string{
-		"[{": "list: want the JSON that keymgr -j prints",
+		"[{": "list: expected the JSON that keymgr -j prints",
 		`[{"zone": "other.example.", "id": "0f", "ksk": true, "tag": 1, "algorithm": 13}]`: "it is of zone other.example., and not of example.",
 		"hello a=b\n": `"hello" is not the ID of a key`,
-		"0f what\n":   `list:1: "what": want a line of keymgr -e`,
+		"0f what\n":   `list:1: "what": expected a line of keymgr -e`,
 		strings.Replace(line, "=48302", "=70000", 1):             `tag "70000": expected a number up to 65535`,
 		strings.Replace(line, "algorithm=13", "algorithm=5", 1):  `algorithm "5" cannot sign here`,
-		strings.Replace(line, "publish=1", "publish=-2h", 1):     "publish=-2h: want seconds since 1970",
+		strings.Replace(line, "publish=1", "publish=-2h", 1):     "publish=-2h: expected seconds since 1970",
 		strings.Replace(line, "0ff09370", "../../etc/passwd", 1): "is not the ID of a key",
 		strings.Replace(line, "ksk=no zsk=yes", "x=y", 1):        "neither KSK nor ZSK",
 		line: "0ff09370c1b82ad91b5b1c067e78238298516252.pem: no such file or directory",

@@ -156,7 +156,7 @@ func TestImport(t *testing.T) {
 	for text, want := range map[string]string{
 		"":        "stdin",
 		"hello\n": "stdin:1: expected Private-key-format",
-		"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n": `want a private key in PEM, got "CERTIFICATE"`,
+		"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n": `expected a private key in PEM, got "CERTIFICATE"`,
 		"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n": "asn1",
 	} {
 		if _, err := signer.Import("stdin", []byte(text), name(t, "example.com."), true, 0, now); err == nil || !strings.Contains(err.Error(), want) {

@@ -126,7 +126,7 @@ func TestStatesFile(t *testing.T) {
 	for what, c := range map[string]struct{ text, want string }{
 		"cut off":         {string(text[:len(text)/2]), "damaged, or written by a newer version"},
 		"a newer version": {strings.Replace(string(text), "key states 1", "key states 2", 1), "of another version"},
-		"a word":          {strings.Replace(string(text), `"rumoured"`, `"rumored"`, 1), "want hidden, rumoured"},
+		"a word":          {strings.Replace(string(text), `"rumoured"`, `"rumored"`, 1), "expected hidden, rumoured"},
 		"a key more":      {strings.Replace(string(text), `"keys": [`, `"keys": [null,`, 1), "a key in it is null"},
 		"a field":         {strings.Replace(string(text), `"split"`, `"splitt"`, 1), "unknown field"},
 	} {
