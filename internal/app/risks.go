@@ -40,6 +40,10 @@ func risks(c *config.Config, all []netif.Address) (list []string) {
 	for i := range c.Zones {
 		riskOfZone(c, &c.Zones[i], note)
 	}
+	if at := c.API.Listen; at.IsValid() && !at.Addr().IsLoopback() && c.API.Certificate == "" {
+		note("api.listen: %s is not a loopback address, and tokens go over it in the clear: whoever reads one on the way may do all that "+
+			"its holder may: add certificate and key to api, or listen on 127.0.0.1 behind a TLS proxy", at)
+	}
 	for _, f := range filesOf(c) {
 		bits, what, mend := os.FileMode(0o002), "written", "chmod o-w "
 		if f.Secret {
