@@ -449,10 +449,21 @@ func TestShownChain(t *testing.T) {
 		_, err = io.ReadFull(conn, make([]byte, 2))
 		return err
 	}
-	if err := show(7); err != nil {
-		t.Errorf("a chain of 8: %v", err)
+	if err := show(3); err != nil {
+		t.Errorf("a chain of 4: %v", err)
 	}
-	if err := show(8); err == nil {
-		t.Error("a chain of 9 is taken")
+	if err := show(4); err == nil {
+		t.Error("a chain of 5 is taken")
+	}
+	var names []string
+	for i := range 1200 {
+		names = append(names, fmt.Sprintf("name-%04d.a-long-name-of-a-host.test", i))
+	}
+	c.ca.Issue(c.dir, "wide", names...)
+	if pair, err = tls.LoadX509KeyPair(c.dir+"/wide.pem", c.dir+"/wide.key"); err != nil {
+		t.Fatal(err)
+	}
+	if err := show(0); err == nil {
+		t.Errorf("a certificate of %d octets is taken", len(pair.Certificate[0]))
 	}
 }

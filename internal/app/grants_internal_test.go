@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -256,5 +257,53 @@ func TestGrantedText(t *testing.T) {
 		if _, err := config.ParseGranted([]byte(bad)); err == nil {
 			t.Errorf("%q is read", bad)
 		}
+	}
+}
+
+// TestContractOfCertificates: what the contract says of certificates bounds their grants, those that are
+// made while the server runs, too.
+func TestContractOfCertificates(t *testing.T) {
+	const pin = "Gpm64IbYHLRIaycoypxht4aWoZ63v6+dF0/BCldbOmM="
+	c, err := config.Parse("port53.yaml", []byte("role: authoritative\nzones: [{name: test, file: a.zone}]\n"+
+		"encrypted: {certificate: c.pem, key: k.pem, dot: 192.0.2.1}\n"+
+		"expose: {transfer: [{certificate: a}], update: nobody, notify: [{certificate: a}, 192.0.2.9]}\n"+
+		"client_certificates: [{name: a, pins: \""+pin+"\", grants: [{zone: test, verbs: [read, notify]}]}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	contract, far := contractOf(c), netip.MustParseAddr("198.51.100.1")
+	for _, tt := range []struct {
+		op   policy.Op
+		peer policy.Peer
+		want bool
+	}{
+		{policy.Transfer, policy.Peer{Addr: far, Holder: "a"}, true},
+		{policy.Transfer, policy.Peer{Addr: far, Holder: "b"}, false},
+		{policy.Transfer, policy.Peer{Addr: far}, false},
+		{policy.Transfer, policy.Peer{Addr: far, Key: wireName(t, "a"), Signed: true}, false},
+		{policy.Update, policy.Peer{Addr: far, Holder: "a"}, false},
+		{policy.Notify, policy.Peer{Addr: far, Holder: "a"}, true},
+		{policy.Notify, policy.Peer{Addr: netip.MustParseAddr("192.0.2.9"), Holder: "b"}, true},
+	} {
+		if got := contract.Allows(tt.op, tt.peer); got != tt.want {
+			t.Errorf("%v of %+v: %v", tt.op, tt.peer, got)
+		}
+	}
+	terms, err := Terms(c)
+	if err != nil || !strings.Contains(fmt.Sprint(terms), "certificate a") {
+		t.Errorf("%v, %v", terms, err)
+	}
+}
+
+// TestUnreadAuthority: an authority whose file was not read vouches for nobody, also beside a pin.
+func TestUnreadAuthority(t *testing.T) {
+	chain, _ := aClient(t)
+	k := config.ClientCertificate{Name: "a", Pins: []string{certs.PinOf(chain[0]).String()}}
+	if err := k.Client().Verify(chain, time.Now()); err != nil {
+		t.Error(err)
+	}
+	k.CA = "ca.pem"
+	if k.Client().Verify(chain, time.Now()) == nil {
+		t.Error("it is taken")
 	}
 }

@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -41,14 +42,34 @@ func (c *Client) Verify(chain []*x509.Certificate, now time.Time) error {
 	case c.Roots == nil:
 		return nil
 	}
-	o := x509.VerifyOptions{
-		Roots: c.Roots, Intermediates: x509.NewCertPool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}
-	for _, more := range chain[1:] {
-		o.Intermediates.AddCert(more)
-	}
-	_, err := leaf.Verify(o)
+	_, err := leaf.Verify(x509.VerifyOptions{
+		Roots: c.Roots, Intermediates: path(chain), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
 	return err
+}
+
+// path returns the certificates between the first of a chain and an authority, by their names: one for each
+// step, and none twice. What a stranger shows could otherwise lead in circles, and each step is a
+// signature to verify, a hundred of them for one small message.
+func path(chain []*x509.Certificate) *x509.CertPool {
+	pool, last := x509.NewCertPool(), chain[0]
+	met := [][]byte{last.RawSubject}
+	isMet := func(name []byte) bool {
+		return slices.ContainsFunc(met, func(m []byte) bool { return bytes.Equal(m, name) })
+	}
+	for range chain[1:] {
+		i := slices.IndexFunc(chain[1:], func(c *x509.Certificate) bool {
+			return bytes.Equal(c.RawSubject, last.RawIssuer) && !bytes.Equal(c.RawSubject, c.RawIssuer) &&
+				!isMet(c.RawSubject) && !isMet(c.RawIssuer)
+		})
+		if i < 0 {
+			break
+		}
+		last = chain[1+i]
+		met = append(met, last.RawSubject)
+		pool.AddCert(last)
+	}
+	return pool
 }
 
 // isNamed reports whether a certificate is for a host name or an address, and not by a wildcard:
@@ -69,7 +90,7 @@ func isNamed(c *x509.Certificate, name string) bool {
 // Bounds of what a client may show: a chain is kept as long as its connection, and judged at each
 // request that wants something of a zone.
 const (
-	maxShown       = 8        // certificates
+	maxShown       = 4        // certificates: two or three lead to most authorities
 	maxShownOctets = 32 << 10 // of all of them
 )
 

@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"math/big"
 	"strings"
 	"testing"
@@ -98,5 +99,54 @@ func TestClient(t *testing.T) {
 	}
 	if _, _, err := certs.ReadPin(dir + "/none.pem"); err == nil || !strings.Contains(err.Error(), "none.pem") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestPath has strangers show certificates that lead in circles: few signatures are verified. Chains that
+// lead to an authority, in whatever order, are found.
+func TestPath(t *testing.T) {
+	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	serial := int64(0)
+	issue := func(name, issuer string, ca bool) *x509.Certificate {
+		serial++
+		template := &x509.Certificate{
+			SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour),
+			NotAfter: time.Now().Add(time.Hour), IsCA: ca, BasicConstraintsValid: ca, KeyUsage: x509.KeyUsageDigitalSignature,
+		}
+		if ca {
+			template.KeyUsage = x509.KeyUsageCertSign
+		} else {
+			template.DNSNames = []string{"a.test"}
+		}
+		parent := &x509.Certificate{Subject: pkix.Name{CommonName: issuer}, PublicKey: &key.PublicKey}
+		return must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, key))))
+	}
+	root, one, two, leaf := issue("root", "root", true), issue("one", "root", true), issue("two", "one", true), issue("leaf", "two", false)
+	roots := x509.NewCertPool()
+	roots.AddCert(root)
+	c := &certs.Client{Hostname: "a.test", Roots: roots}
+	for what, chain := range map[string][]*x509.Certificate{
+		"in order": {leaf, two, one}, "in another order": {leaf, one, two}, "with the root": {leaf, two, one, root}, "the root first": {leaf, root, one, two},
+	} {
+		if err := c.Verify(chain, time.Now()); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if c.Verify([]*x509.Certificate{leaf, two}, time.Now()) == nil {
+		t.Error("with a gap: it is taken")
+	}
+	// Each of these has the package x509 verify signatures up to its own limit.
+	nobody := &certs.Client{Hostname: "a.test", Roots: certtest.New(t).Pool}
+	for what, chain := range map[string][]*x509.Certificate{
+		"itself":     {issue("x", "x", false), issue("x", "x", true), issue("x", "x", true), issue("x", "x", true)},
+		"one":        {issue("leaf", "x", false), issue("x", "x", true), issue("x", "x", true), issue("x", "x", true)},
+		"two":        {issue("leaf", "x", false), issue("x", "y", true), issue("y", "x", true), issue("x", "y", true)},
+		"three":      {issue("leaf", "x", false), issue("x", "y", true), issue("y", "z", true), issue("z", "x", true)},
+		"the first":  {issue("leaf", "x", false), issue("x", "leaf", true), issue("leaf", "x", true), issue("x", "leaf", true)},
+		"many alike": {issue("leaf", "x", false), issue("x", "y", true), issue("x", "y", true), issue("x", "y", true)},
+	} {
+		if err := nobody.Verify(chain, time.Now()); err == nil || strings.Contains(err.Error(), "limit reached") {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }

@@ -80,8 +80,12 @@ func (p *Peer) Verify(chain []*x509.Certificate, client bool, now time.Time) err
 		usage = x509.ExtKeyUsageClientAuth
 	}
 	o := x509.VerifyOptions{Roots: p.Roots, Intermediates: x509.NewCertPool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage}}
-	for _, c := range chain[1:] {
-		o.Intermediates.AddCert(c)
+	if client { // anybody shows us what they like
+		o.Intermediates = path(chain)
+	} else {
+		for _, c := range chain[1:] {
+			o.Intermediates.AddCert(c)
+		}
 	}
 	if p.Roots != nil || len(p.Pins) == 0 {
 		if _, err := leaf.Verify(o); err != nil {
