@@ -39,6 +39,9 @@ var unusedWords = []struct {
 	{regexp.MustCompile(`(?i)\bstands (odd|malformed) packets\b`), "survives malformed packets"},
 	{regexp.MustCompile(`(?i)\bkeeps (the|its) zone to (itself|himself)\b`), "refuses zone transfers"},
 	{regexp.MustCompile(`\b(master|slave) (server|zone)s?\b`), "primary, secondary"},
+	{regexp.MustCompile(`(?i)\b(resolving|internal) roles?\b`), "the roles that resolve, or the roles by name"},
+	{regexp.MustCompile(`(?i)\bchanges of the files?\b`), "changes to the file"},
+	{regexp.MustCompile(`\b(expected|found|each) a mapping\b`), "block"},
 }
 
 // ownNames are identifiers that no exported name has as a word, with the field's.
