@@ -14,7 +14,7 @@ TOOL = $(GO) tool -modfile="$$root/tools/go.mod"
 NESTED = oracle conformance bench tools packaging
 
 # What has goroutines, for the race detector.
-RACE = api app cache catalogue certs check console engine event exchange feed policy query resolver scan server server/doh server/doq signer store telemetry top transfer tsig upstream web zones
+RACE = api app cache catalogue certs check console engine event exchange feed pkcs11 policy query resolver scan server server/doh server/doq signer store telemetry top transfer tsig upstream web zones
 
 # How long the tests of a package may take. Each test has limits of its own; this one ends what
 # hangs, on a machine that does other work beside.
@@ -28,7 +28,12 @@ DIST =
 # How many worlds the adversary of the resolver attacks.
 WORLDS = 100000
 
-.PHONY: all dist build lean install uninstall run run-lab test check fmt verify vet lint floors generate race fuzz adversary mutate gremlins clones bench bench-peers golden cover clean help
+# What knows of key stores in hardware, and is built and tested with them too. The resolver of names and the
+# users of the system stay Go's own, as without C.
+HARDWARE_TAGS = pkcs11,netgo,osusergo
+HARDWARE = ./internal/pkcs11
+
+.PHONY: all dist build lean pkcs11 install uninstall run run-lab test check fmt verify vet lint floors generate race fuzz adversary mutate gremlins clones bench bench-peers golden cover clean help
 
 all: ## build ./bin/port53
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/port53 ./cmd/port53
@@ -37,6 +42,9 @@ build: all ## the same
 
 lean: ## build ./bin/port53-lean, without QUIC and without the web console
 	CGO_ENABLED=0 $(GO) build -trimpath -tags lean -ldflags '-s -w' -o bin/port53-lean ./cmd/port53
+
+pkcs11: ## build ./bin/port53-pkcs11, with DNSSEC keys in hardware (needs a C compiler)
+	CGO_ENABLED=1 $(GO) build -trimpath -tags $(HARDWARE_TAGS) -o bin/port53-pkcs11 ./cmd/port53
 
 install: ## install what was built: program, unit, completions (make install PREFIX=/usr DESTDIR=/tmp/root)
 	@test -x bin/port53 || { echo "bin/port53 is not there yet: make build"; exit 1; }
@@ -66,13 +74,13 @@ run: all ## build, and run a validating resolver on 127.0.0.1:5353 that also ser
 run-lab: all ## build, and run a resolver on 127.0.0.1:5353 with a small internet of its own
 	exec bin/port53 lab
 
-test: all ## run every test, beside the peers, and what has goroutines under the race detector too; as root on Debian, install the peers first
+test: all pkcs11 ## run every test, beside the peers, and what has goroutines under the race detector too; as root on Debian, install the peers first
 	scripts/install-peers
 	@test "$$(id -u)" != 0 || export PORT53_REQUIRE_PEERS=1; \
-	export PORT53_BIN="$$PWD/bin/port53"; \
+	export PORT53_BIN="$$PWD/bin/port53" PORT53_PKCS11_BIN="$$PWD/bin/port53-pkcs11"; \
 	$(GO) build -C tools -o ../bin/testrun ./testrun && \
 	bin/testrun -beside conformance -apart '$(APART)' -dir . $$(for d in $(filter-out conformance,$(NESTED)); do test ! -f $$d/go.mod || echo "-dir $$d"; done) \
-		$$(for p in $(RACE); do echo "-race ./internal/$$p"; done) -- -count=1 -timeout=$(PATIENCE)
+		-tags $(HARDWARE_TAGS) $$(for p in $(RACE); do echo "-race ./internal/$$p"; done) -- -count=1 -timeout=$(PATIENCE)
 
 check: fmt verify vet lint floors generate test ## everything that a change must pass, the tests too
 
@@ -84,9 +92,11 @@ verify: ## fail if a module is not what go.sum says (go mod verify knows no modu
 
 vet: ## run go vet in every module
 	for d in . $(NESTED); do test ! -f $$d/go.mod || (cd $$d && $(GO) vet ./...) || exit 1; done
+	$(GO) vet -tags $(HARDWARE_TAGS) $(HARDWARE)
 
 lint: ## run the pinned linter in every module
 	root=$$PWD; for d in . $(NESTED); do test ! -f $$d/go.mod || (cd $$d && $(TOOL) staticcheck ./...) || exit 1; done
+	root=$$PWD; $(TOOL) staticcheck -tags $(HARDWARE_TAGS) $(HARDWARE)
 
 floors: ## fail if a package imports one above it
 	$(GO) test ./internal
@@ -96,7 +106,7 @@ generate: ## fail if a generated file is stale
 
 race: ## run the tests of what has goroutines under the race detector, and no others
 	$(GO) build -C tools -o ../bin/testrun ./testrun && \
-	bin/testrun -dir . $$(for p in $(RACE); do echo "-pkg ./internal/$$p"; done) -- -race -short -shuffle=on -count=1 -timeout=$(PATIENCE)
+	bin/testrun -dir . $$(for p in $(RACE); do echo "-pkg ./internal/$$p"; done) -- -race -tags $(HARDWARE_TAGS) -short -shuffle=on -count=1 -timeout=$(PATIENCE)
 
 fuzz: ## run each fuzz target for T (make fuzz T=5m)
 	for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \

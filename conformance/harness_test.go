@@ -26,6 +26,7 @@ import (
 const (
 	envSubject = "CONFORMANCE_SUBJECT"  // the server that is judged: port53 unless set
 	envBinary  = "PORT53_BIN"           // port53's program: built from this repository unless set
+	envTagged  = "PORT53_PKCS11_BIN"    // the same, built with the tag pkcs11
 	envRequire = "PORT53_REQUIRE_PEERS" // 1: a missing peer is a failure, no skip
 	envRoot    = "PORT53_ROOT_ZONE"     // a published root zone, with its signatures, one record a line
 	envSeed    = "CONFORMANCE_SEED"     // of all random questions: 53 unless set
@@ -105,7 +106,7 @@ var built string // the folder that build made
 func TestMain(m *testing.M) {
 	log.SetOutput(io.Discard)
 	code := m.Run()
-	for _, dir := range []string{built, builtCoreDNS, builtPebble} {
+	for _, dir := range []string{built, builtTagged, builtCoreDNS, builtPebble} {
 		if dir != "" {
 			os.RemoveAll(dir)
 		}

@@ -383,7 +383,7 @@ func (h apiHost) MakeKey(by string, zone []byte, k api.Key) (api.Key, error) {
 		return k, err
 	}
 	now := time.Now()
-	made, err := signer.NewKey(store.Apex(zone), alg, k.Type != "zsk", now, others)
+	made, err := h.newKey(zone, alg, k.Type != "zsk", now, others)
 	if err != nil {
 		return k, err
 	}
@@ -407,6 +407,24 @@ func (h apiHost) MakeKey(by string, zone []byte, k api.Key) (api.Key, error) {
 		return k, errors.Join(err, os.Remove(made.File+".key"), os.Remove(made.File+".private"))
 	}
 	return shownKey(made, append(others, made), now), nil
+}
+
+// newKey makes a key where the zone's policy has such keys.
+func (h apiHost) newKey(zone []byte, alg uint8, sep bool, now time.Time, others []*signer.Key) (*signer.Key, error) {
+	c, apex := h.current.Load().config, store.Apex(zone)
+	for i := range c.Zones {
+		if z := &c.Zones[i]; wire.EqualFold(z.Name, apex) && z.Qualifier() == string(zone[len(apex):]) && z.DNSSEC.Signs() {
+			p := c.DNSSECPolicy(z.DNSSEC.Policy)
+			in := p.Stores.ZSK
+			if sep {
+				in = p.Stores.KSK
+			}
+			if in != "" {
+				return signer.NewKeyIn(h.signing.stores(), in, apex, alg, sep, now, others)
+			}
+		}
+	}
+	return signer.NewKey(apex, alg, sep, now, others)
 }
 
 // never returns when keys sign that do not until they are told to.

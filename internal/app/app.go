@@ -166,7 +166,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 func (a *App) start(ctx context.Context, o Options) error {
 	c := o.Config
 	a.state, a.added.path = newState(c.StateDir, a.log), c.StateDir
-	a.signing = signingRoom{signer.NewOnline(int(c.Online.Cache), int(c.Online.Rate)), newSignals()}
+	a.signing = signingRoom{signer.NewOnline(int(c.Online.Cache), int(c.Online.Rate)), KeyStores(c), newSignals()}
 	a.manager = zones.New(zones.Options{
 		Seed: a.seed, Log: a.log, Audit: a.audit, Bounds: bounds(c), Store: a.state, Signatures: a.state.signatures(),
 		Publish: func(views zone.Views) { a.update(func(g *generation) { g.zones = views }) },
@@ -209,6 +209,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 	if err := who.mayRead(c); err != nil {
 		return err
 	}
+	a.openTokens()
 	if o.Confine {
 		if err := a.confine(c); err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 type places struct {
 	read  []string // of what the configuration names
 	write []string // of what the server keeps
+	token []string // files and directories that modules of key stores use, devices among them
 }
 
 // placesOf returns the places of a server of c: a reload reads the files that are named
@@ -62,6 +63,10 @@ func placesOf(c *config.Config) (p places) {
 	}
 	for _, t := range c.Tokens {
 		beside(&p.read, t.SecretFile)
+	}
+	for i := range c.KeyStores {
+		beside(&p.read, c.KeyStores[i].Module, c.KeyStores[i].PINFile)
+		p.token = append(p.token, c.KeyStores[i].Paths...)
 	}
 	for i := range c.Zones {
 		if from := c.Zones[i].DNSSEC.KeysFrom; from != "" {

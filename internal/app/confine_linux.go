@@ -122,7 +122,20 @@ func (a *App) confineFiles(c *config.Config) error {
 			a.log.Warn("the firewall's state directory cannot be created", "error", err.Error())
 		}
 	}
+	tokenFiles, tokenDirs := p.token[:0:0], p.token[:0:0]
+	for _, path := range p.token {
+		if noDirectory(path) {
+			tokenFiles = append(tokenFiles, path)
+		} else {
+			tokenDirs = append(tokenDirs, path)
+		}
+	}
+	if len(p.token) > 0 {
+		read = append(read, "/etc/ld.so.cache", "/dev/urandom", "/dev/random") // a module that is loaded again
+	}
 	err = landlock.V7.BestEffort().RestrictPaths(
+		landlock.RWDirs(tokenDirs...).WithRefer().WithIoctlDev().IgnoreIfMissing(),
+		landlock.RWFiles(tokenFiles...).WithIoctlDev().IgnoreIfMissing(),
 		landlock.RODirs(p.read...).IgnoreIfMissing(),
 		landlock.RWDirs(p.write...).WithRefer().IgnoreIfMissing(),
 		landlock.RODirs("/proc", "/sys/devices/system/cpu", "/usr/share/zoneinfo").IgnoreIfMissing(),
@@ -135,7 +148,7 @@ func (a *App) confineFiles(c *config.Config) error {
 	}
 	a.confined = true
 	a.sandbox.Files = fmt.Sprintf("Landlock %d", abi)
-	a.log.Info("files are confined", "landlock_abi", abi, "read", p.read, "write", p.write)
+	a.log.Info("files are confined", "landlock_abi", abi, "read", p.read, "write", slices.Concat(p.write, p.token))
 	return nil
 }
 

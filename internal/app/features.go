@@ -3,6 +3,7 @@ package app
 import (
 	"runtime"
 
+	"port53/internal/pkcs11"
 	"port53/internal/quic"
 )
 
@@ -50,6 +51,12 @@ func Features() []Feature {
 			quic.Built,
 			"DNS over QUIC and HTTP/3 (encrypted.doq, encrypted.doh.http3, quic://)",
 			"not in this build (make lean)",
+		},
+		{
+			"pkcs11",
+			pkcs11.Built,
+			"DNSSEC keys in hardware (key_stores)",
+			"not in this build (make pkcs11)",
 		},
 		{
 			"clock",

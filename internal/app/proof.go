@@ -198,6 +198,9 @@ func filesOf(c *config.Config) (list []proof.File) {
 	for i := range c.Tokens {
 		secret("a token", c.Tokens[i].SecretFile)
 	}
+	for i := range c.KeyStores {
+		secret("the PIN of a key store", c.KeyStores[i].PINFile)
+	}
 	secret("the cookie secrets", c.EDNS.CookieSecretsFile)
 	secret("the TLS session ticket secrets", c.Encrypted.Tickets)
 	secret("the key of an account at the authority", c.Encrypted.ACME.EAB.HMACFile)

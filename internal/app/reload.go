@@ -185,6 +185,7 @@ func needRestart(running, c *config.Config) []string {
 		{"log", running.Log != c.Log},
 		{"audit", running.Audit != c.Audit},
 		{"state_dir", running.StateDir != c.StateDir},
+		{"key_stores", !reflect.DeepEqual(running.KeyStores, c.KeyStores)},
 		{"shutdown", running.Shutdown != c.Shutdown},
 		{"resolver.cache", running.Resolver.Cache != c.Resolver.Cache},
 		{"resolver.outgoing", !slices.Equal(running.Resolver.Outgoing, c.Resolver.Outgoing)},

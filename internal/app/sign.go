@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"port53/internal/config"
+	"port53/internal/pkcs11"
 	"port53/internal/signer"
 	"port53/internal/store"
 	"port53/internal/wire"
@@ -33,7 +34,41 @@ type zoneSigner struct {
 // A signingRoom is what the signers of all zones share.
 type signingRoom struct {
 	online  *signer.Online // what is signed while queries wait
+	tokens  *pkcs11.Stores
 	signals *signals
+}
+
+// stores returns the tokens, or nil.
+func (r signingRoom) stores() signer.KeyStores {
+	if r.tokens == nil {
+		return nil
+	}
+	return r.tokens
+}
+
+// KeyStores returns the tokens that a configuration names, or nil if it names none.
+func KeyStores(c *config.Config) *pkcs11.Stores {
+	if len(c.KeyStores) == 0 {
+		return nil
+	}
+	list := make([]pkcs11.Options, len(c.KeyStores))
+	for i := range c.KeyStores {
+		k := &c.KeyStores[i]
+		uri, _ := pkcs11.ParseToken(k.URI) // which was checked
+		list[i] = pkcs11.Options{Name: k.Name, URI: uri, Module: k.Module, PINFile: k.PINFile}
+	}
+	return pkcs11.New(list)
+}
+
+// openTokens loads the modules of key stores, which needs more of the system than signing does. A token
+// that cannot be used now may be later.
+func (a *App) openTokens() {
+	if a.signing.tokens == nil {
+		return
+	}
+	for _, problem := range a.signing.tokens.Open() {
+		a.log.Error("a key store cannot be used: it is tried again when a zone is signed", "error", problem.Error())
+	}
 }
 
 // newZoneSigner returns the signer of z, which is to be signed. A zone that is to be signed no more,
@@ -49,7 +84,8 @@ func newZoneSigner(c *config.Config, z *config.Zone, room signingRoom) *zoneSign
 	policy := signer.StagePolicy{
 		Algorithm: algorithm, Split: p.Keys == "split", Digest: p.ZONEMD,
 		Valid: p.Signatures.Valid, Refresh: p.Signatures.Refresh, Before: p.Signatures.Before,
-		KeyTTL: uint32(p.DNSKEYTTL / time.Second),
+		KeyTTL:   uint32(p.DNSKEYTTL / time.Second),
+		KSKStore: p.Stores.KSK, ZSKStore: p.Stores.ZSK,
 		Lifecycle: signer.LifecyclePolicy{
 			KSKLifetime: p.KSKLifetime, ZSKLifetime: p.ZSKLifetime, Propagation: p.Propagation, ParentPropagation: p.Parent.Propagation,
 			DSTTL: p.Parent.DSTTL, Insecure: p.Name == config.InsecurePolicy, Purge: p.Purge,
@@ -70,7 +106,10 @@ func newZoneSigner(c *config.Config, z *config.Zone, room signingRoom) *zoneSign
 		policy.Lifecycle.CDS = signer.CDSAlways
 	}
 	return &zoneSigner{
-		signer.Stage{Zone: apex, Dir: KeysOf(c, apex, z.Qualifier()), From: z.DNSSEC.KeysFrom, Policy: policy, Online: room.online},
+		signer.Stage{
+			Zone: apex, Dir: KeysOf(c, apex, z.Qualifier()), From: z.DNSSEC.KeysFrom, Policy: policy, Online: room.online,
+			Tokens: room.stores(),
+		},
 		store.Key(apex, z.Qualifier()),
 		watched(c, z, p),
 		z.Qualifier(),

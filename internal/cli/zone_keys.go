@@ -222,6 +222,7 @@ type listedKey struct {
 	Signs     bool              `json:"signs"`
 	Revoked   bool              `json:"revoked,omitempty"`
 	File      string            `json:"file"`
+	URI       string            `json:"uri,omitempty"` // of the private key, in a token
 	Times     map[string]string `json:"times,omitempty"`
 }
 
@@ -241,6 +242,7 @@ func listed(keys []*signer.Key, now time.Time) []listedKey {
 			Signs:   k.Published(now) && k.Active(now),
 			Revoked: k.Revoked(now),
 			File:    k.File,
+			URI:     k.URI,
 			Times:   map[string]string{},
 		}
 		for name, t := range k.Times.Named() {
@@ -275,7 +277,7 @@ func (s *streams) listKeys(name, dir string, now time.Time, asJSON bool) error {
 		case k.Published:
 			state = "published"
 		}
-		fmt.Fprintf(s.out, "%5d  %-15s  %s  %-13s  %s\n", k.Tag, k.Algorithm, k.Kind, state, k.File)
+		fmt.Fprintf(s.out, "%5d  %-15s  %s  %-13s  %s\n", k.Tag, k.Algorithm, k.Kind, state, strings.TrimSpace(k.File+"  "+k.URI))
 	}
 	if len(list) == 0 {
 		fmt.Fprintf(s.err, "port53: no keys of %s in %s\n", nameText(apex), dir)
@@ -286,6 +288,7 @@ func (s *streams) listKeys(name, dir string, now time.Time, asJSON bool) error {
 // A newKeysFlags is what zone keys new is told.
 type newKeysFlags struct {
 	dir, algorithm string
+	store, config  string
 	split, asJSON  bool
 }
 
@@ -300,15 +303,21 @@ readable only by the owner. By the times in the files, the keys are published an
 now on: the next zone sign uses them. No two keys of a zone get the same tag. The DS record for the
 parent is printed.
 
+--store creates them in a key store of the configuration, a PKCS#11 token. The private key
+never leaves the token, and K*.private names it by its URI.
+
 Similar: dnssec-keygen, keymgr ZONE generate.
 Exit codes: 0 the keys were written, 2 they were not.`,
 		Example: `  port53 zone keys new --dir keys example.com
-  port53 zone keys new --dir keys --split --algorithm ed25519 example.com`,
+  port53 zone keys new --dir keys --split --algorithm ed25519 example.com
+  port53 zone keys new --dir keys --store hsm --config /etc/port53/port53.yaml example.com`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return s.newKeys(args[0], f) },
 	}
 	cmd.Flags().StringVarP(&f.dir, "dir", "K", ".", "the directory to write to")
 	cmd.Flags().StringVar(&f.algorithm, "algorithm", "ecdsap256sha256", "ecdsap256sha256, ed25519, ecdsap384sha384 or rsasha256")
+	cmd.Flags().StringVar(&f.store, "store", "", "create them in this key store of the configuration")
+	configFlag(cmd, &f.config)
 	cmd.Flags().BoolVar(&f.split, "split", false, "make a KSK and a ZSK")
 	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print JSON")
 	return cmd
@@ -337,13 +346,16 @@ func (s *streams) newKeys(name string, f newKeysFlags) error {
 	if f.split {
 		kinds = []bool{true, false}
 	}
+	stage := signer.Stage{Zone: wire.Lower(nil, apex), Dir: f.dir, Policy: signer.StagePolicy{KSKStore: f.store, ZSKStore: f.store}}
+	if f.store != "" {
+		if stage.Tokens, err = keyStores(f.config); err != nil {
+			return err
+		}
+	}
 	now := time.Now()
 	var made []*signer.Key
 	for _, sep := range kinds {
-		k, err := signer.NewKey(apex, alg, sep, now, others)
-		if err == nil {
-			err = k.Write(f.dir)
-		}
+		k, err := stage.NewKey(alg, sep, now, others)
 		if err != nil {
 			return failure(exitUsage, "", "%v", err)
 		}

@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"port53/internal/app"
 	"port53/internal/config"
 	"port53/internal/signer"
 	"port53/internal/wire"
@@ -24,6 +26,7 @@ import (
 // A signFlags is what zone sign is told.
 type signFlags struct {
 	origin, keys, output, serial, at, have string
+	config                                 string
 	nsec3, optOut, digest                  bool
 	valid, before, spread, refresh         string
 	asJSON                                 bool
@@ -40,6 +43,8 @@ earlier signing are replaced. Key files are in the format of dnssec-keygen and p
 keys new; their times decide which keys are published and which sign. Keys with the SEP
 flag sign the keys and others the data; if all keys are of one kind, each signs both.
 
+Keys in a key store (PKCS#11) sign there: the key stores are those of --config.
+
 --have names a signed version of the zone, such as the previous output: its signatures
 over unchanged RRsets are kept if they remain valid for at least --refresh. The output file
 is replaced once it is complete.
@@ -54,6 +59,7 @@ Exit codes: 0 the zone is signed, 1 it cannot be signed, 2 the command failed.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return s.signZone(args[0], f) },
 	}
+	configFlag(cmd, &f.config)
 	cmd.Flags().StringVar(&f.origin, "origin", "", "the zone's name")
 	cmd.Flags().StringVarP(&f.keys, "keys", "K", ".", "the directory of the key files")
 	cmd.Flags().StringVarP(&f.output, "output", "o", "", "the file to write, - for standard output (default FILE.signed)")
@@ -159,6 +165,9 @@ func (s *streams) signZone(file string, f signFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := attach(keys, f.config); err != nil {
+		return err
+	}
 	o := signer.SignOptions{Now: now, Append: appendText}
 	if f.have != "" {
 		_, have, err := loadZoneFile(f.have, nameText(apex))
@@ -247,6 +256,40 @@ func (s *streams) zoneKeys(dir string, apex []byte) ([]*signer.Key, error) {
 		)
 	}
 	return keys, nil
+}
+
+// attach finds those of keys that are in tokens there, by the key stores of a configuration, which is
+// read only if there are any.
+func attach(keys []*signer.Key, file string) error {
+	if !slices.ContainsFunc(keys, func(k *signer.Key) bool { return k.URI != "" }) {
+		return nil
+	}
+	tokens, err := keyStores(file)
+	if err != nil {
+		return err
+	}
+	if err := signer.Attach(keys, tokens); err != nil {
+		return failure(exitFindings, "", "%v", err)
+	}
+	return nil
+}
+
+// keyStores returns the key stores of a configuration.
+func keyStores(file string) (signer.KeyStores, error) {
+	c, _, err := loadConfig(file)
+	if err != nil {
+		return nil, err
+	}
+	tokens := app.KeyStores(c)
+	if tokens == nil {
+		return nil, failure(
+			exitUsage,
+			"name the token in key_stores, and the configuration with --config",
+			"%s: it has no key stores",
+			file,
+		)
+	}
+	return tokens, nil
 }
 
 // writeWhole writes a file that takes the place of what is there when it is whole, or standard

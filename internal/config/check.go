@@ -82,6 +82,7 @@ func (d *decoder) check() {
 	}
 	d.checkTransfers()
 	d.checkGrants()
+	d.checkKeyStores()
 	d.checkDNSSEC()
 	d.checkResolver()
 	d.checkViews()
@@ -300,6 +301,7 @@ func (d *decoder) checkFiles() {
 	d.checkKeyFiles()
 	d.checkTokenFiles()
 	d.checkClientAuthorities()
+	d.checkPINFiles()
 	d.checkHostsFiles()
 	d.checkCertificates(time.Now())
 	d.checkConsoleFiles(time.Now())

@@ -1,10 +1,13 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
+	"port53/internal/pkcs11"
 	"port53/internal/wire"
 )
 
@@ -37,6 +40,77 @@ func (c *Config) DNSSECPolicy(name string) *DNSSECPolicy {
 		Publish: PublishKeys{CDS: "on_roll", DSYNC: true, Signal: true},
 		Parent:  ParentZone{DSTTL: day, Propagation: time.Hour},
 	}
+}
+
+// checkPINFiles reports key stores that this program cannot reach, and files of PINs that are not for the
+// server alone.
+func (d *decoder) checkPINFiles() {
+	for i := range d.config.KeyStores {
+		k := &d.config.KeyStores[i]
+		what := "key store " + quote(k.Name) + ": "
+		if !pkcs11.Built {
+			d.fail(d.keyAt("key_stores.name", i), what+pkcs11.ErrNotBuilt.Error(), "port53 version --features tells which one this is")
+		}
+		if k.PINFile == "" {
+			continue
+		}
+		at := d.keyAt("key_stores.pin_file", i)
+		if p := unreadable(k.PINFile); p != nil {
+			d.fail(at, what+printable(k.PINFile)+" "+p.text, p.hint)
+		} else if info, err := os.Stat(k.PINFile); err == nil && info.Mode().Perm()&0o007 != 0 {
+			d.fail(at, what+printable(k.PINFile)+" is readable by every user", "chmod o= "+printable(k.PINFile))
+		}
+	}
+}
+
+// checkKeyStores reports stores that cannot be, and policies that name others.
+func (d *decoder) checkKeyStores() {
+	names := map[string]bool{}
+	for i := range d.config.KeyStores {
+		k := &d.config.KeyStores[i]
+		what := "key store " + quote(k.Name) + ": "
+		if names[k.Name] {
+			d.fail(d.keyAt("key_stores.name", i), what+"it is already defined", "remove one of them")
+		}
+		names[k.Name] = true
+		switch _, err := pkcs11.ParseToken(k.URI); {
+		case errors.Is(err, pkcs11.ErrPIN):
+			d.fail(d.keyAt("key_stores.name", i), what+"uri: "+err.Error(), "write the PIN into a file, and its path into pin_file")
+		case err != nil:
+			d.fail(d.keyAt("key_stores.uri", i), what+"uri: "+err.Error(), "the module's tools list its tokens, such as pkcs11-tool -L")
+		}
+	}
+	for i := range d.config.DNSSEC {
+		p := &d.config.DNSSEC[i]
+		for _, of := range [][2]string{{"stores.ksk", p.Stores.KSK}, {"stores.zsk", p.Stores.ZSK}} {
+			if key, store := of[0], of[1]; store != "" && !names[store] {
+				d.fail(
+					d.keyAt("dnssec_policies."+key, i),
+					fmt.Sprintf("policy %s: %s: there is no key store %s", quote(p.Name), key, quote(store)),
+					"write it into key_stores, or leave "+key+" out",
+				)
+			}
+		}
+		if signs := p.signsData(); p.Denial == "compact" && signs != "" {
+			d.fail(
+				d.keyAt("dnssec_policies.name", i),
+				fmt.Sprintf(
+					"policy %s: denial: compact signs while queries wait, and key store %s may take its time",
+					quote(p.Name),
+					quote(signs),
+				),
+				"write denial: nsec, or keys: split with a ZSK in files",
+			)
+		}
+	}
+}
+
+// signsData returns the store of the keys that sign the zone's data; empty: they are in files.
+func (p *DNSSECPolicy) signsData() string {
+	if p.Keys == "split" {
+		return p.Stores.ZSK
+	}
+	return p.Stores.KSK
 }
 
 // checkDNSSEC reports policies that cannot be, and zones that cannot be signed by theirs.

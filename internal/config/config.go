@@ -74,6 +74,7 @@ type Config struct {
 	API                API                 `yaml:"api"`
 	Console            Console             `yaml:"console"`
 	DNSSEC             []DNSSECPolicy      `yaml:"dnssec_policies"`
+	KeyStores          []KeyStore          `yaml:"key_stores"`
 	Online             OnlineSigning       `yaml:"online_signing"`
 	Transfers          Transfers           `yaml:"transfers"`
 	Resolver           Resolver            `yaml:"resolver"`
@@ -205,11 +206,27 @@ type DNSSECPolicy struct {
 	DNSKEYTTL   time.Duration `yaml:"dnskey_ttl" default:"1h" min:"1s" max:"7d"`
 	KSKLifetime time.Duration `yaml:"ksk_lifetime" default:"0s" max:"36500d"`
 	ZSKLifetime time.Duration `yaml:"zsk_lifetime" default:"0s" max:"36500d"`
+	Stores      PolicyStores  `yaml:"stores"`
 	Propagation time.Duration `yaml:"propagation" default:"1h" max:"30d"`
 	Purge       time.Duration `yaml:"purge" default:"90d" max:"36500d"`
 	Watch       string        `yaml:"watch" is:"word" words:"all secondaries self" default:"all"`
 	Publish     PublishKeys   `yaml:"publish"`
 	Parent      ParentZone    `yaml:"parent"`
+}
+
+// PolicyStores say in which key stores keys are made.
+type PolicyStores struct {
+	KSK string `yaml:"ksk" is:"label" value:"the name of one of key_stores" default:""`
+	ZSK string `yaml:"zsk" is:"label" value:"the name of one of key_stores" default:""`
+}
+
+// A KeyStore is a PKCS#11 token that makes and keeps DNSSEC keys.
+type KeyStore struct {
+	Name    string   `yaml:"name" is:"label" required:"true"`
+	URI     string   `yaml:"uri" is:"label" value:"a URI such as pkcs11:token=dnssec" required:"true"`
+	Module  string   `yaml:"module" is:"path" required:"true"`
+	PINFile string   `yaml:"pin_file" is:"path" default:""`
+	Paths   []string `yaml:"paths" is:"path" lone:"true" default:""`
 }
 
 // OnlineSigning bounds what is signed while queries wait.

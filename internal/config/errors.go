@@ -56,11 +56,17 @@ func (e *Error) Long() string {
 // veiled returns a line with stars for the value of a secret: errors end up in logs and
 // tickets.
 func veiled(line string) string {
-	return secretValue.ReplaceAllStringFunc(line, func(s string) string {
-		key := secretValue.FindStringSubmatch(s)[1]
-		return key + strings.Repeat("*", utf8.RuneCountInString(s)-utf8.RuneCountInString(key))
-	})
+	for _, secret := range []*regexp.Regexp{pinValue, secretValue} {
+		line = secret.ReplaceAllStringFunc(line, func(s string) string {
+			key := secret.FindStringSubmatch(s)[1]
+			return key + strings.Repeat("*", utf8.RuneCountInString(s)-utf8.RuneCountInString(key))
+		})
+	}
+	return line
 }
+
+// pinValue is the PIN in a URI of a token, where it is an error.
+var pinValue = regexp.MustCompile(`(\bpin-value=)[^;&"',}\s]*`)
 
 var secretValue = regexp.MustCompile(`(\bsecret["']?\s*:\s*)("[^"]*"?|'[^']*'?|[^\s,}]+)`)
 

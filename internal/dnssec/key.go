@@ -109,6 +109,9 @@ func KeyTag(rdata []byte) uint16 {
 	return uint16(sum + sum>>16)
 }
 
+// Public returns the public half of the key, or nil if it is no good, or of an unsupported algorithm.
+func (k *Key) Public() crypto.PublicKey { return k.public }
+
 // publicKey parses the public key field of an algorithm, or returns nil. beyond tells of a
 // key which is nil for its size.
 func publicKey(alg uint8, b []byte) (key crypto.PublicKey, beyond bool) {

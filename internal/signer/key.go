@@ -27,6 +27,10 @@ type Key struct {
 	// Private signs; nil: the key can only be published.
 	Private crypto.Signer
 
+	// URI names the private key in a token (RFC 7512); empty: it is in the key's file. Private
+	// signs when the token has been found to have it ([Attach]).
+	URI string
+
 	// File is the path of the key's files without .key and .private; empty: there are none.
 	File string
 
@@ -131,28 +135,39 @@ func CanSign(alg uint8) bool {
 // maxTries is how many keys are made until one has a tag of its own: one in 65536 does not.
 const maxTries = 16
 
+// errTags is why no key is made.
+var errTags = errors.New("no key with a tag of its own was found")
+
 // NewKey makes a key for a zone, with FlagSEP in its flags if sep. Its tag, revoked too, is
 // none of others: validators try all keys of one tag (RFC 4034, appendix B).
 func NewKey(zone []byte, alg uint8, sep bool, now time.Time, others []*Key) (*Key, error) {
 	if !CanSign(alg) {
 		return nil, fmt.Errorf("algorithm %s cannot sign", wire.AlgorithmName(alg))
 	}
-	flags := uint16(dnssec.FlagZone)
-	if sep {
-		flags |= dnssec.FlagSEP
-	}
-	now = now.UTC().Truncate(time.Second)
 	for range maxTries {
-		made, err := dnssec.GenerateKey(zone, alg, flags)
+		made, err := dnssec.GenerateKey(zone, alg, keyFlags(sep))
 		if err != nil {
 			return nil, err
 		}
-		k := &Key{Zone: made.Zone, DNSKEY: made.Key.Data, Private: made.Private, Times: Times{Created: now, Publish: now, Activate: now}}
-		if !slices.ContainsFunc(others, func(other *Key) bool { return sharesTag(k, other) }) {
+		if k := newKey(made, now); !slices.ContainsFunc(others, func(other *Key) bool { return sharesTag(k, other) }) {
 			return k, nil
 		}
 	}
-	return nil, errors.New("no key with a tag of its own was found")
+	return nil, errTags
+}
+
+// keyFlags returns the flags of a key's DNSKEY record.
+func keyFlags(sep bool) uint16 {
+	if sep {
+		return dnssec.FlagZone | dnssec.FlagSEP
+	}
+	return dnssec.FlagZone
+}
+
+// newKey returns a key that was made, and is published and signs from now on.
+func newKey(made *dnssec.Signer, now time.Time) *Key {
+	now = now.UTC().Truncate(time.Second)
+	return &Key{Zone: made.Zone, DNSKEY: made.Key.Data, Private: made.Private, Times: Times{Created: now, Publish: now, Activate: now}}
 }
 
 // sharesTag reports whether two keys of one algorithm have a tag in common, revoked or not.

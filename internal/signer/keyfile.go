@@ -182,43 +182,57 @@ func ReadKey(path string) (*Key, error) {
 	if k.State, err = readState(path + ".state"); err != nil {
 		return nil, err
 	}
-	private := path + ".private"
+	if err := k.readPrivate(path + ".private"); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// readPrivate reads the private file of a key whose public half is known, if there is one.
+func (k *Key) readPrivate(private string) error {
 	info, err := os.Stat(private)
 	if errors.Is(err, fs.ErrNotExist) {
-		return k, nil
+		return nil
 	}
 	if err == nil && info.Mode().Perm()&0o007 != 0 {
-		return nil, fmt.Errorf(
+		return fmt.Errorf(
 			"%s: every user can read or write it (mode %04o): chmod 600, and create a new key if others may have read it",
 			private,
 			info.Mode().Perm(),
 		)
 	}
-	if b, err = readSmall(private); err != nil {
-		return nil, err
+	b, err := readSmall(private)
+	if err != nil {
+		return err
 	}
 	f, err := parsePrivate(private, b)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if f.algorithm != k.Algorithm() {
-		return nil, fmt.Errorf(
+		return fmt.Errorf(
 			"%s: its algorithm is %s, but that of %s.key is %s",
 			private,
 			wire.AlgorithmName(f.algorithm),
-			path,
+			k.File,
 			wire.AlgorithmName(k.Algorithm()),
 		)
 	}
+	k.Times, k.kept = f.times, f.kept
+	if f.uri != "" {
+		public, _ := dnssec.ParseKey(k.DNSKEY)
+		k.URI, k.Private = f.uri, &distant{f.uri, public.Public()}
+		return nil
+	}
 	made, err := dnssec.NewSigner(k.Zone, f.algorithm, k.Flags(), f.key)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", private, err)
+		return fmt.Errorf("%s: %w", private, err)
 	}
 	if !bytes.Equal(made.Key.Data, k.DNSKEY) {
-		return nil, fmt.Errorf("%s: the private key does not match the DNSKEY record in %s.key", private, path)
+		return fmt.Errorf("%s: the private key does not match the DNSKEY record in %s.key", private, k.File)
 	}
-	k.Private, k.Times, k.kept = f.key, f.times, f.kept
-	return k, nil
+	k.Private = f.key
+	return nil
 }
 
 // readSmall reads a key file, which is a regular file of a few lines.
@@ -240,6 +254,7 @@ func readBounded(path string, most int64) ([]byte, error) {
 type privateFile struct {
 	algorithm uint8
 	key       crypto.Signer
+	uri       string // of the key, which is in a token; empty: it is key
 	times     Times
 	kept      []string
 }
@@ -297,7 +312,10 @@ func parsePrivate(name string, b []byte) (*privateFile, error) {
 		return nil, fmt.Errorf("%s: algorithm %s cannot sign here", name, wire.AlgorithmName(f.algorithm))
 	}
 	if values["Engine"] != "" || values["Label"] != "" {
-		return nil, fmt.Errorf("%s: the key is in a hardware module (Engine, Label), which is not supported", name)
+		if f.uri, err = labelURI(values["Label"]); err != nil {
+			return nil, fmt.Errorf("%s: Label: %w", name, err)
+		}
+		return f, nil
 	}
 	if f.key, err = privateKey(f.algorithm, values); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -371,7 +389,13 @@ func (k *Key) appendPrivate(dst []byte) ([]byte, error) {
 		dst = append(append(dst, name...), ": "...)
 		dst = append(base64.StdEncoding.AppendEncode(dst, value), '\n')
 	}
-	switch p := k.Private.(type) {
+	private := k.Private
+	if k.URI != "" {
+		field("Label", append([]byte(k.URI), 0)) // as BIND has it
+		private = nil
+	}
+	switch p := private.(type) {
+	case nil:
 	case *rsa.PrivateKey:
 		if len(p.Primes) != 2 {
 			return nil, errors.New("an RSA key of more than two primes cannot be written")

@@ -97,7 +97,7 @@ func TestKeyFilesRefused(t *testing.T) {
 		"a wrong time":         {bindPublic, strings.Replace(bindPrivate, "Activate: 2026", "Activate: tomorrow", 1), 0o600, base + ".private:6: Activate: expected a time YYYYMMDDHHMMSS"},
 		"not base64":           {bindPublic, strings.Replace(bindPrivate, "Cd2y", "C*2y", 1), 0o600, "PrivateKey: expected base64"},
 		"too short":            {bindPublic, strings.Replace(bindPrivate, "Cd2y7XVO0xN/S8I+brxgwmGQNBJxkl2Yid2uvpIX3Vs=", "AAAA", 1), 0o600, base + ".private: "},
-		"in a hardware module": {bindPublic, "Private-key-format: v1.3\nAlgorithm: 13\nEngine: cGtjczEx\nLabel: a2V5\n", 0o600, "the key is in a hardware module"},
+		"in a hardware module": {bindPublic, "Private-key-format: v1.3\nAlgorithm: 13\nEngine: cGtjczEx\nLabel: a2V5\n", 0o600, "the key is in hardware, and not named by a PKCS#11 URI"},
 		"garbage":              {bindPublic, bindPrivate + "what\n", 0o600, base + ".private:8: expected a field and its value"},
 		"no private file":      {bindPublic, "", 0o600, ""},
 		"a large one":          {bindPublic + strings.Repeat(";\n", 1<<16), bindPrivate, 0o600, "not a key file"},

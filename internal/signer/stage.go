@@ -36,6 +36,9 @@ type Stage struct {
 	// Compact. Nil: such a policy is an error.
 	Online *Online
 
+	// Tokens keep the private keys whose stores the policy names. Nil: there are none.
+	Tokens KeyStores
+
 	last time.Time   // when it was asked last, with the monotonic clock
 	made lastVersion // that it made
 }
@@ -49,6 +52,10 @@ type StagePolicy struct {
 
 	Valid, Refresh, Before time.Duration // as in Policy; all above zero
 	KeyTTL                 uint32        // of the DNSKEY set in seconds; 0: as in Policy
+
+	// KSKStore and ZSKStore name the stores in which keys are made, of Tokens; empty: in files. That of
+	// a CSK is a KSK's.
+	KSKStore, ZSKStore string
 
 	Lifecycle LifecyclePolicy
 }
@@ -148,7 +155,7 @@ func (s *Stage) SignChanges(
 			v.Deltas = []*zone.Delta{delta}
 		}
 	}
-	if err := s.online(v, set); err != nil {
+	if err := s.online(v, set, keys); err != nil {
 		return nil, err
 	}
 	if err := s.check(v, now); err != nil {
@@ -212,12 +219,15 @@ func (s *Stage) policy(serial *uint32) Policy {
 }
 
 // online gives a version what signs its answers while queries wait, if it has any.
-func (s *Stage) online(v *Version, set *keySet) error {
+func (s *Stage) online(v *Version, set *keySet, keys []*Key) error {
 	if s.Policy.Denial != Compact || v.Lifecycle.Unsigned {
 		return nil
 	}
 	if s.Online == nil {
 		return errors.New("denial: compact: there is nothing here that signs answers")
+	}
+	if k := inToken(set.forData, keys); k != "" {
+		return fmt.Errorf("denial: compact: key %s is in a token, which nothing that a query waits for is signed with", k)
 	}
 	next := s.Online.zone(set.forData, &s.Policy)
 	if have := v.Zone.Online(); have == nil || !next.same(have) {
@@ -270,15 +280,21 @@ func (s *Stage) step(v *Version, now time.Time) ([]*Key, error) {
 		v.Alerts = append(v.Alerts, "the clock has jumped: the keys' waiting times start over")
 		life.again(now)
 	}
-	known := len(keys)
-	if err := life.plan(&s.Policy, now, s.generator(&keys, now)); err != nil {
+	if err := s.attach(life, keys); err != nil {
 		return nil, err
 	}
+	known := len(keys)
+	if err := life.plan(&s.Policy, now, s.generator(&keys, now)); err != nil {
+		return nil, errors.Join(err, s.discard(keys[known:]))
+	}
 	life.Step(&s.Policy.Lifecycle, now)
+	if err := s.attach(life, keys); err != nil { // keys that are new in this version
+		return nil, err
+	}
 	for _, k := range keys[known:] {
 		v.Made = append(v.Made, k.File)
 	}
-	if keys, err = s.purge(life, keys, now); err != nil {
+	if keys, err = s.purge(v, life, keys, now); err != nil {
 		return nil, err
 	}
 	v.Lifecycle = life
@@ -291,10 +307,7 @@ const maxJump = 10 * time.Minute
 // generator returns what makes keys, and adds them to a list.
 func (s *Stage) generator(keys *[]*Key, now time.Time) func(alg uint8, sep bool) (*Key, error) {
 	return func(alg uint8, sep bool) (*Key, error) {
-		k, err := NewKey(s.Zone, alg, sep, now, *keys)
-		if err == nil {
-			err = k.Write(s.Dir)
-		}
+		k, err := s.NewKey(alg, sep, now, *keys)
 		if err != nil {
 			return nil, err
 		}
@@ -303,8 +316,27 @@ func (s *Stage) generator(keys *[]*Key, now time.Time) func(alg uint8, sep bool)
 	}
 }
 
-// purge removes the files of keys that are gone for long, and returns those that are left.
-func (s *Stage) purge(life *Lifecycle, keys []*Key, now time.Time) ([]*Key, error) {
+// discard removes keys that were made for nothing: another that was to be made with them could not be.
+func (s *Stage) discard(keys []*Key) (err error) {
+	for _, k := range keys {
+		err = errors.Join(err, s.remove(k), s.destroy(k))
+	}
+	return err
+}
+
+// remove removes the files of a key.
+func (s *Stage) remove(k *Key) error {
+	for _, end := range []string{".private", ".key", ".state"} {
+		if err := ignoreAbsent(os.Remove(k.File + end)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// purge removes keys that are gone for long, from their tokens too, and returns those that are left. A
+// token that cannot be reached is an alert, and no reason to sign no more.
+func (s *Stage) purge(v *Version, life *Lifecycle, keys []*Key, now time.Time) ([]*Key, error) {
 	after := s.Policy.Lifecycle.Purge
 	if after == 0 {
 		return keys, nil
@@ -313,10 +345,12 @@ func (s *Stage) purge(life *Lifecycle, keys []*Key, now time.Time) ([]*Key, erro
 		if k.key == nil || k.Retiring == "" || k.Retiring == leavesInsecure || k.Removed.IsZero() || now.Sub(k.Removed) < after {
 			continue
 		}
-		for _, end := range []string{".private", ".key", ".state"} {
-			if err := ignoreAbsent(os.Remove(k.key.File + end)); err != nil {
-				return nil, err
-			}
+		if err := s.destroy(k.key); err != nil {
+			v.Alerts = append(v.Alerts, fmt.Sprintf("key %s is no longer needed and cannot be destroyed: %v", k.key, err))
+			continue
+		}
+		if err := s.remove(k.key); err != nil {
+			return nil, err
 		}
 		keys = slices.DeleteFunc(keys, func(o *Key) bool { return o == k.key })
 		k.key = nil
@@ -530,8 +564,9 @@ func (s *Stage) change(now time.Time, f func(l *Lifecycle, keys *[]*Key, now tim
 	if err != nil {
 		return err
 	}
+	before := len(keys)
 	if err := f(life, &keys, now); err != nil {
-		return err
+		return errors.Join(err, s.discard(keys[before:]))
 	}
 	if err := s.save(life); err != nil {
 		return err

@@ -38,6 +38,8 @@ type Signed struct {
 	Made     []string      // files of keys that were made, without their endings
 	Alerts   []string      // what somebody has to look at
 	Expires  time.Time     // when the first of its signatures does
+
+	refused string // why it could not be made, and is what was kept over a restart
 }
 
 // A signing is what is known of the signed version of a zone.
@@ -94,6 +96,12 @@ func (m *Manager) sign(ctx context.Context, z *managed, s Signer, c *Candidate) 
 		have, c.past = k.Zone, k.Deltas
 	}
 	next, err := s.Sign(ctx, m.seed, have, c.Zone, c.Deltas)
+	if err != nil && have != nil && z.signed == nil && ctx.Err() == nil {
+		// A restart takes away nothing that a server which went on would serve.
+		m.log.Error("a zone cannot be signed: the version signed before the restart is served", "zone", z.name(), "error", err.Error(),
+			"next", signRetry.String())
+		next, err = &Signed{Zone: have, Resign: time.Now().Add(signRetry), refused: "it cannot be signed: " + err.Error()}, nil
+	}
 	if err != nil {
 		return fmt.Errorf("it cannot be signed: %w", err)
 	}
@@ -152,7 +160,7 @@ func (m *Manager) enterSigned(z *managed, c *Candidate) {
 		m.schedule.signings.remove(&z.resign)
 		return
 	}
-	z.signing = signing{signed: c.signed.Zone, made: *c.signed}
+	z.signing = signing{signed: c.signed.Zone, made: *c.signed, refused: c.signed.refused}
 	z.made.Zone, z.made.Deltas, z.made.Problems = nil, nil, nil
 	m.signAgain(z)
 }

@@ -92,10 +92,21 @@ func TestSignedAgain(t *testing.T) {
 			w.startWith(options)
 			w.load(source)
 			serial("after a restart", 104) // the signer makes a new one each time
+			w.stop()
+			sign.fail.Store(true)
+			w.startWith(options)
+			w.load(source)
+			serial("started, and it fails", 104)
+			if s := w.manager.Status()[0]; s.Signing == nil || s.Signing.LastError == "" {
+				t.Errorf("%s: nothing is told of the failure after a restart", what)
+			}
+			sign.fail.Store(false)
+			w.settle(6 * time.Minute)
+			serial("it works after a while", 105)
 			other := &counting{t: t, kind: "two"}
 			source.Signer = other
 			w.load(source)
-			serial("signed otherwise", 105)
+			serial("signed otherwise", 106)
 			source.Signer = nil
 			w.load(source)
 			serial("not signed any more", 1)

@@ -1,11 +1,12 @@
 // Command testrun runs the tests of several modules and counts them.
 //
-//	testrun [-beside DIRECTORY]... [-apart REGEXP] [-dir DIRECTORY]... [-pkg PATTERN]... [-race PATTERN]... [-- flags of go test]
+//	testrun [-beside DIRECTORY]... [-apart REGEXP] [-dir DIRECTORY]... [-pkg PATTERN]... [-race PATTERN]...
+//	        [-tags LIST] [-- flags of go test]
 //
 // Those of a -beside directory, which wait more than they work, run while the others do, and those of
 // them that -apart names in a process of their own, which has nothing in common with the first. Those
 // of a -race pattern, in the first -dir, run a second time after the others: under the race
-// detector, without the long ones, and in an order of their own.
+// detector, without the long ones, and in an order of their own, with the build tags that -tags gives.
 //
 // It prints what go test prints for packages, the output of tests that failed or did not end,
 // the reason of each that was skipped, and at the end which took longest and one line with the
@@ -44,7 +45,7 @@ type tally struct {
 
 func main() {
 	var dirs, beside, pkgs, raced []string
-	var apart string
+	var apart, tags string
 	list := func(to *[]string) func(string) error {
 		return func(s string) error {
 			*to = append(*to, s)
@@ -56,6 +57,7 @@ func main() {
 	flag.StringVar(&apart, "apart", "", "a `regexp` of tests in the -beside directories that run in a process of their own")
 	flag.Func("pkg", "a `pattern` of packages in each of them; may be given several times (default ./...)", list(&pkgs))
 	flag.Func("race", "a `pattern` of packages that run again under the race detector; may be given several times", list(&raced))
+	flag.StringVar(&tags, "tags", "", "build `tags` of those that run under the race detector")
 	flag.Parse()
 	if len(pkgs) == 0 {
 		pkgs = []string{"./..."}
@@ -82,7 +84,7 @@ func main() {
 		run(dir, "", flag.Args(), pkgs)
 	}
 	if len(raced) > 0 && len(dirs) > 0 {
-		run(dirs[0], "", append(slices.Clip(flag.Args()), "-race", "-short", "-shuffle=on"), raced)
+		run(dirs[0], "", append(slices.Clip(flag.Args()), "-race", "-tags", tags, "-short", "-shuffle=on"), raced)
 	}
 	others.Wait()
 	t.slowest()
