@@ -325,7 +325,7 @@ func (s *Store) writeMeta(src *Source, m *Meta) error {
 		return err
 	}
 	_, err = f.Write(append(text, '\n'))
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	return dir.Rename(name, src.metaName())
