@@ -18,11 +18,29 @@ import (
 	"port53/conformance/peers"
 )
 
-// TestEncryptedClients has the clients that Debian has ask over TLS and HTTPS: short answers and
-// the longest, with and without a name, a pin and an authority that fit; zones go over TLS.
-func TestEncryptedClients(t *testing.T) {
+// longData is how many octets of text the longest answer of the laboratory has.
+const longData = 255 * 250
+
+// An encryptedLab is a server in a network of its own that has an answer of each length: at 127.0.0.1 over every transport,
+// with a certificate for dns.test in its directory, and in the clear on port 5300.
+type encryptedLab struct {
+	t   *testing.T
+	net *netns.Namespace
+	dir string
+	bin string // of port53
+	pin string // of the certificate's key
+}
+
+// newEncryptedLab starts the server. The tools are needed beside those that it needs itself.
+func newEncryptedLab(t *testing.T, tools ...string) *encryptedLab {
+	t.Helper()
 	if subjectKind() != peers.Port53 || os.Getuid() != 0 {
 		t.Skip("it is about port53 in a network of its own, so for root")
+	}
+	for _, tool := range append(tools, "openssl") {
+		if _, err := exec.LookPath(tool); err != nil {
+			missing(t, err)
+		}
 	}
 	bin, err := build()
 	if err != nil {
@@ -30,89 +48,102 @@ func TestEncryptedClients(t *testing.T) {
 	}
 	n, err := netns.New()
 	if err != nil {
-		t.Skip("missing: ", err)
+		missing(t, err)
 	}
-	defer n.Close()
-	dir := t.TempDir()
-	shell := func(format string, args ...any) string {
-		t.Helper()
-		var out []byte
-		_ = n.Do(func() error {
-			cmd := exec.Command("sh", "-c", fmt.Sprintf(format, args...))
-			cmd.Dir = dir
-			out, _ = cmd.CombinedOutput() // what it says is looked at
-			return nil
-		})
-		return string(out)
-	}
-	for _, tool := range []string{"openssl", "kdig", "dig", "curl"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skip("missing: ", tool)
-		}
-	}
-	shell("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=dns.test " +
+	t.Cleanup(n.Close)
+	l := &encryptedLab{t: t, net: n, dir: t.TempDir(), bin: bin}
+	l.shell("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=dns.test " +
 		"-addext subjectAltName=DNS:dns.test,IP:127.0.0.1 -keyout key.pem -out cert.pem")
-	block, _ := pem.Decode(must(os.ReadFile(filepath.Join(dir, "cert.pem"))))
+	block, _ := pem.Decode(must(os.ReadFile(filepath.Join(l.dir, "cert.pem"))))
 	cert, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
 		t.Fatal(err)
 	}
 	digest := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
-	pin := base64.StdEncoding.EncodeToString(digest[:])
-	long := strings.Repeat(" \""+strings.Repeat("x", 250)+"\"", 255)
+	l.pin = base64.StdEncoding.EncodeToString(digest[:])
+	long := strings.Repeat(" \""+strings.Repeat("x", 250)+"\"", longData/250)
 	for name, text := range map[string]string{
-		"test.zone": "$TTL 60\n@ SOA ns admin 1 7200 3600 1209600 300\n@ NS ns\nns A 192.0.2.1\nlong TXT" + long + "\n",
+		"example.zone": "$TTL 60\n@ SOA ns admin 1 7200 3600 1209600 300\n@ NS ns\nns A 192.0.2.1\nlong TXT" + long + "\n",
+		"test.zone":    "$TTL 60\n@ SOA dns admin 1 7200 3600 1209600 300\n@ NS dns\ndns A 127.0.0.1\nother A 127.0.0.1\n",
+		"queries":      "ns.zone.example A\n", // for dnsperf
 		"port53.yaml": "role: authoritative\nlisten: [\"127.0.0.1:5300\"]\nstate_dir: state\nmetrics: {listen: off}\nsandbox: off\n" +
-			"zones: [{name: test, file: test.zone, allow_transfer: [{address: 127.0.0.1}]}]\n" +
-			"encrypted: {name: dns.test, certificate: cert.pem, key: key.pem, dot: 127.0.0.1, doh: {listen: 127.0.0.1}}\n",
+			"zones: [{name: zone.example, file: example.zone, allow_transfer: [{address: 127.0.0.1}]}, {name: test, file: test.zone}]\n" +
+			"encrypted: {name: dns.test, certificate: cert.pem, key: key.pem, dot: 127.0.0.1, doq: 127.0.0.1, " +
+			"doh: {listen: 127.0.0.1, http3: true}}\n",
 	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(l.dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
 	s, err := peers.Start(ctx, peers.Port53, peers.Options{
-		Dir: t.TempDir(), Addr: netip.MustParseAddrPort("127.0.0.1:5300"), Zones: []peers.Zone{{Name: "test."}}, Run: n.Do,
-		Command: []string{bin, "serve", "--config", filepath.Join(dir, "port53.yaml")},
+		Dir: t.TempDir(), Addr: netip.MustParseAddrPort("127.0.0.1:5300"), Zones: []peers.Zone{{Name: "zone.example."}}, Run: n.Do,
+		Command: []string{bin, "serve", "--config", filepath.Join(l.dir, "port53.yaml")},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Stop()
+	t.Cleanup(s.Stop)
+	return l
+}
+
+// shell runs a command in the laboratory, and returns what it printed.
+func (l *encryptedLab) shell(format string, args ...any) string {
+	l.t.Helper()
+	var out []byte
+	_ = l.net.Do(func() error {
+		cmd := exec.Command("sh", "-c", fmt.Sprintf(format, args...))
+		cmd.Dir = l.dir
+		out, _ = cmd.CombinedOutput() // what it says is looked at
+		return nil
+	})
+	return string(out)
+}
+
+// TestEncryptedClients has the clients that Debian has ask over TLS, HTTPS and QUIC: short answers and
+// the longest, with and without a name, a pin and an authority that fit; zones go over TLS.
+func TestEncryptedClients(t *testing.T) {
+	lab := newEncryptedLab(t, "kdig", "dig", "curl", "dnsperf")
+	shell, bin, pin := lab.shell, lab.bin, lab.pin
 	const good, known = "192.0.2.1", "+tls-ca=cert.pem +tls-hostname=dns.test"
 	for _, tt := range []struct{ line, want, not string }{
-		{"kdig +retry=0 +time=5 @127.0.0.1 ns.test +tls " + known, good, ""},
-		{"kdig +retry=0 +time=5 @127.0.0.1 ns.test +tls +tls-pin=" + pin, good, ""},
-		{"kdig +retry=0 +time=5 @127.0.0.1 ns.test +tls +padding " + known, "PADDING: ", ""},
-		{"kdig +retry=0 +time=5 @127.0.0.1 ns.test +tls +tls-ca=cert.pem +tls-hostname=other.test", "", good},
-		{"kdig +retry=0 +time=5 @127.0.0.1 ns.test +https " + known, good, ""},
-		{"kdig +retry=0 +time=5 @127.0.0.1 ns.test +https-get " + known, good, ""},
-		{"kdig +retry=0 +time=5 @127.0.0.1 test AXFR +tls " + known, good, ""},
-		{"dig +tries=1 +time=5 @127.0.0.1 ns.test +tls " + known, good, ""},
-		{"dig +tries=1 +time=5 @127.0.0.1 ns.test +https " + known, good, ""},
-		{"dig +tries=1 +time=5 @127.0.0.1 ns.test +https-get", good, ""},
-		{"dig +tries=1 +time=5 @127.0.0.1 ns.test +tls +tls-ca=cert.pem +tls-hostname=other.test", "", good},
-		{"dig +tries=1 +time=5 @127.0.0.1 test AXFR +tls", good, ""},
-		{"dig +tries=1 +time=5 @127.0.0.1 test AXFR +https", "", good},
-		{"curl -sv --max-time 5 --cacert cert.pem --doh-url https://127.0.0.1/dns-query --connect-timeout 1 http://ns.test:1/", good, ""},
-		{"curl -sv --max-time 5 --doh-url https://127.0.0.1/dns-query --connect-timeout 1 http://ns.test:1/", "", good},
-		{bin + " query @127.0.0.1 ns.test +tls " + known, "(TLS)", ""},
-		{bin + " query @127.0.0.1 ns.test +tls +tls-pin=" + pin, good, ""},
-		{bin + " query @127.0.0.1 ns.test +tls +tls-ca=cert.pem +tls-hostname=other.test", "not other.test", good},
-		{bin + " query @127.0.0.1 ns.test +https " + known, "(HTTPS)", ""},
-		{bin + " query @127.0.0.1 ns.test +https-get", good, ""},
-		{bin + " query @127.0.0.1 ns.test +https=/other", "status 404", good},
-		{bin + " query @127.0.0.1 test AXFR +tls", good, ""},
-		{bin + " query @127.0.0.1 test AXFR +https", "a zone is not asked for over HTTPS", good},
+		{"kdig +retry=0 +time=5 @127.0.0.1 ns.zone.example +tls " + known, good, ""},
+		{"kdig +retry=0 +time=5 @127.0.0.1 ns.zone.example +tls +tls-pin=" + pin, good, ""},
+		{"kdig +retry=0 +time=5 @127.0.0.1 ns.zone.example +tls +padding " + known, "PADDING: ", ""},
+		{"kdig +retry=0 +time=5 @127.0.0.1 ns.zone.example +tls +tls-ca=cert.pem +tls-hostname=other.test", "", good},
+		{"kdig +retry=0 +time=5 @127.0.0.1 ns.zone.example +https " + known, good, ""},
+		{"kdig +retry=0 +time=5 @127.0.0.1 ns.zone.example +https-get " + known, good, ""},
+		{"kdig +retry=0 +time=5 @127.0.0.1 zone.example AXFR +tls " + known, good, ""},
+		{"kdig +retry=0 +time=5 @127.0.0.1 ns.zone.example +quic", good, ""}, // kdig 3.2 ends in a fault of its own with +tls-ca
+		{"kdig +retry=0 +time=5 @127.0.0.1 zone.example AXFR +quic", good, ""},
+		{"dnsperf -m dot -s 127.0.0.1 -p 853 -d queries -n 1000 -c 4", "completed:    1000 (100.00%)", ""},
+		// Its HTTP/2 loses replies, of any server, when more than one is awaited.
+		{"dnsperf -m doh -s 127.0.0.1 -p 443 -d queries -n 1000 -c 4 -q 1 -O doh-uri=https://127.0.0.1/dns-query", "completed:    1000 (100.00%)", ""},
+		{"dig +tries=1 +time=5 @127.0.0.1 ns.zone.example +tls " + known, good, ""},
+		{"dig +tries=1 +time=5 @127.0.0.1 ns.zone.example +https " + known, good, ""},
+		{"dig +tries=1 +time=5 @127.0.0.1 ns.zone.example +https-get", good, ""},
+		{"dig +tries=1 +time=5 @127.0.0.1 ns.zone.example +tls +tls-ca=cert.pem +tls-hostname=other.test", "", good},
+		{"dig +tries=1 +time=5 @127.0.0.1 zone.example AXFR +tls", good, ""},
+		{"dig +tries=1 +time=5 @127.0.0.1 zone.example AXFR +https", "", good},
+		{"curl -sv --max-time 5 --cacert cert.pem --doh-url https://127.0.0.1/dns-query --connect-timeout 1 http://ns.zone.example:1/", good, ""},
+		{"curl -sv --max-time 5 --doh-url https://127.0.0.1/dns-query --connect-timeout 1 http://ns.zone.example:1/", "", good},
+		{bin + " query @127.0.0.1 ns.zone.example +tls " + known, "(TLS)", ""},
+		{bin + " query @127.0.0.1 ns.zone.example +tls +tls-pin=" + pin, good, ""},
+		{bin + " query @127.0.0.1 ns.zone.example +tls +tls-ca=cert.pem +tls-hostname=other.test", "not other.test", good},
+		{bin + " query @127.0.0.1 ns.zone.example +https " + known, "(HTTPS)", ""},
+		{bin + " query @127.0.0.1 ns.zone.example +https-get", good, ""},
+		{bin + " query @127.0.0.1 ns.zone.example +https=/other", "status 404", good},
+		{bin + " query @127.0.0.1 zone.example AXFR +tls", good, ""},
+		{bin + " query @127.0.0.1 zone.example AXFR +https", "a zone is not asked for over HTTPS", good},
 	} {
 		if got := shell("%s", tt.line); !strings.Contains(got, tt.want) || tt.not != "" && strings.Contains(got, tt.not) {
 			t.Errorf("%s: %.600q, want %q and not %q", tt.line, got, tt.want, tt.not)
 		}
 	}
-	for _, line := range []string{"kdig +retry=0 +time=5 @127.0.0.1 long.test TXT +short +tls", "kdig +retry=0 +time=5 @127.0.0.1 long.test TXT +short +https", "dig +tries=1 +time=5 @127.0.0.1 long.test TXT +short +tls", "dig +tries=1 +time=5 @127.0.0.1 long.test TXT +short +https", bin + " query @127.0.0.1 long.test TXT +short +tls", bin + " query @127.0.0.1 long.test TXT +short +https-post"} {
-		if got := strings.Count(shell("%s", line), "x"); got != 255*250 {
-			t.Errorf("%s: %d octets of data, want %d", line, got, 255*250)
+	for _, line := range []string{"kdig +retry=0 +time=5 @127.0.0.1 long.zone.example TXT +short +tls", "kdig +retry=0 +time=5 @127.0.0.1 long.zone.example TXT +short +https", "kdig +retry=0 +time=5 @127.0.0.1 long.zone.example TXT +short +quic", "dig +tries=1 +time=5 @127.0.0.1 long.zone.example TXT +short +tls", "dig +tries=1 +time=5 @127.0.0.1 long.zone.example TXT +short +https", bin + " query @127.0.0.1 long.zone.example TXT +short +tls", bin + " query @127.0.0.1 long.zone.example TXT +short +https-post"} {
+		if got := strings.Count(shell("%s", line), "x"); got != longData {
+			t.Errorf("%s: %d octets of data, want %d", line, got, longData)
 		}
 	}
 }
