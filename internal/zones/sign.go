@@ -2,6 +2,7 @@ package zones
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -96,7 +97,7 @@ func (m *Manager) sign(ctx context.Context, z *managed, s Signer, c *Candidate) 
 		have, c.past = k.Zone, k.Deltas
 	}
 	next, err := s.Sign(ctx, m.seed, have, c.Zone, c.Deltas)
-	if err != nil && have != nil && z.signed == nil && ctx.Err() == nil {
+	if err != nil && z.served.Zone() == nil && ctx.Err() == nil && stillSigned(have, time.Now()) {
 		// A restart takes away nothing that a server which went on would serve.
 		m.log.Error("a zone cannot be signed: the version signed before the restart is served", "zone", z.name(), "error", err.Error(),
 			"next", signRetry.String())
@@ -150,6 +151,24 @@ func (m *Manager) sign(ctx context.Context, z *managed, s Signer, c *Candidate) 
 		return fmt.Errorf("its signatures cannot be kept on disk: %w", err)
 	}
 	return nil
+}
+
+// stillSigned reports whether a signed version of a zone is worth to be served when no newer one can be made: nobody would
+// believe signatures that have expired, as those of a zone that was not signed for a while.
+func stillSigned(have *zone.Zone, now time.Time) bool {
+	if have == nil {
+		return false
+	}
+	signed := false
+	have.EachAt(have.Name(), func(_ []byte, t wire.Type, _ uint32, data []byte) bool {
+		const expiration = 8 // RFC 4034, section 3.1
+		if t != wire.TypeRRSIG || len(data) < expiration+4 {
+			return true
+		}
+		signed = int32(binary.BigEndian.Uint32(data[expiration:])-uint32(now.Unix())) > 0
+		return signed
+	})
+	return signed
 }
 
 // enterSigned makes the signed version of a candidate the one that is served, as far as the

@@ -2,6 +2,7 @@ package zones_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,9 @@ import (
 	"port53/internal/zone"
 	"port53/internal/zones"
 )
+
+// signedFor is how long the signatures of a counting signer are valid.
+const signedFor = 12 * time.Hour
 
 // A counting signer gives a version of its own each time that an hour has passed, whose serial is
 // a hundred above, and one more each time.
@@ -33,6 +37,11 @@ func (s *counting) Sign(_ context.Context, _ wire.Seed, have, plain *zone.Zone, 
 		serial = max(serial, have.Serial()+1)
 	}
 	d := zone.Diff(plain, at(s.t, "test.", int(serial)))
+	sig := make([]byte, 18, 24) // of the SOA record; it is not verified
+	binary.BigEndian.PutUint16(sig, uint16(wire.TypeSOA))
+	binary.BigEndian.PutUint32(sig[8:], uint32(time.Now().Add(signedFor).Unix()))
+	sig = append(append(sig, dnstest.Name(s.t, "test.")...), 1)
+	d.Added = zone.AppendRecord(d.Added, dnstest.Name(s.t, "test."), wire.TypeRRSIG, 60, sig)
 	next, problems := plain.Apply(d)
 	if next == nil {
 		s.t.Error(problems)
@@ -103,13 +112,31 @@ func TestSignedAgain(t *testing.T) {
 			sign.fail.Store(false)
 			w.settle(6 * time.Minute)
 			serial("it works after a while", 105)
+			w.stop()
+			w.settle(signedFor)
+			sign.fail.Store(true)
+			w.startWith(options)
+			w.load(source)
+			serial("started when its signatures have expired, and it fails", 0)
+			sign.fail.Store(false)
+			w.load(source)
+			w.settle(6 * time.Minute)
+			serial("loaded, and it works again", 106)
 			other := &counting{t: t, kind: "two"}
 			source.Signer = other
 			w.load(source)
-			serial("signed otherwise", 106)
+			serial("signed otherwise", 107)
 			source.Signer = nil
 			w.load(source)
 			serial("not signed any more", 1)
+			broken := &counting{t: t, kind: "three"}
+			broken.fail.Store(true)
+			source.Signer = broken
+			w.load(source)
+			serial("to be signed again, which fails", 1)
+			source.Signer = nil
+			w.load(source)
+			serial("and not after all", 1)
 			w.settle(3 * time.Hour)
 			if n := other.calls.Load(); n != 1 {
 				t.Errorf("%s: signed %d times, and not once", what, n)
