@@ -388,7 +388,7 @@ export function Audit() {
     <Page title="Audit" sub="Who did what, and was refused: the last 1,000 lines. audit.file has all." actions={<Search value={q} onInput={setQ} />}>
       <Trouble problem={a.problem} />
       {rows && <Table label="Audit" rows={rows} empty="Nothing was done yet." columns={[
-        { name: "Time", cls: "mono", cell: (x) => clock(x.at) }, { name: "Who", cell: (x) => [x.by, x.key && `key ${x.key}`, x.peer].filter(Boolean).join(", ") }, { name: "What", cell: (x) => [x.what, x.text].filter(Boolean).join(": ") },
+        { name: "Time", cls: "mono", cell: (x) => clock(x.at) }, { name: "Who", cell: (x) => [x.by, x.key && `key ${x.key}`, x.certificate && `certificate ${x.certificate}`, x.peer].filter(Boolean).join(", ") }, { name: "What", cell: (x) => [x.what, x.text].filter(Boolean).join(": ") },
         { name: "Zone", cell: (x) => x.zone || "" }, { name: "Serial", cls: "num hide", cell: (x) => (x.serial ? (x.serial_before ? `${x.serial_before} → ${x.serial}` : x.serial) : "") },
         { name: "Outcome", cell: (x) => <Tag kind={x.outcome === "accepted" ? "good" : "bad"}>{x.outcome}</Tag> }, { name: "Reason", cell: (x) => x.reason || "" },
       ]} />}
