@@ -519,16 +519,24 @@ func (s *streams) printTrouble(z *zones.Status) {
 	if d == nil {
 		return
 	}
-	fmt.Fprintf(
-		s.out,
-		"%s: signed here by %s, of serial %d; signatures expire from %s on, next signing %s\n",
-		z.Name,
-		strings.Join(d.Keys, ", "),
-		d.UnsignedSerial,
-		d.Expires.UTC().Format(time.RFC3339),
-		d.Next.UTC().Format(time.RFC3339),
-	)
-	if d.LastError != "" {
-		fmt.Fprintf(s.out, "%s: cannot be signed again: %s\n", z.Name, d.LastError)
+	again := ""
+	if len(d.Keys) > 0 { // else nothing was signed since the start
+		again = " again"
+		fmt.Fprintf(
+			s.out,
+			"%s: signed here by %s, of serial %d; signatures expire from %s on, next signing %s\n",
+			z.Name,
+			strings.Join(d.Keys, ", "),
+			d.UnsignedSerial,
+			d.Expires.UTC().Format(time.RFC3339),
+			d.Next.UTC().Format(time.RFC3339),
+		)
+	}
+	switch {
+	case d.LastError == "":
+	case again == "" && z.Serving:
+		fmt.Fprintf(s.out, "%s: served as it was signed before the start: %s\n", z.Name, d.LastError)
+	default:
+		fmt.Fprintf(s.out, "%s: not signed%s: %s\n", z.Name, again, d.LastError)
 	}
 }
