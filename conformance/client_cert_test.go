@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"port53/conformance/netns"
 	"port53/conformance/peers"
 )
 
@@ -26,35 +25,8 @@ zone "test" { type secondary; primaries { 127.0.0.1 port 853 tls p53; }; file "t
 // curl asks the API, BIND follows the zone, each with a certificate that has the grant, and none of them
 // with another, or without.
 func TestClientCertificates(t *testing.T) {
-	if subjectKind() != peers.Port53 || os.Getuid() != 0 {
-		t.Skip("it is about port53 in a network of its own, so for root")
-	}
-	for _, tool := range []string{"openssl", "kdig", "dig", "curl"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skip("missing: ", tool)
-		}
-	}
-	bin, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := netns.New()
-	if err != nil {
-		t.Skip("missing: ", err)
-	}
-	defer n.Close()
-	dir := t.TempDir()
-	shell := func(format string, args ...any) string {
-		t.Helper()
-		var out []byte
-		_ = n.Do(func() error {
-			cmd := exec.Command("sh", "-c", fmt.Sprintf(format, args...))
-			cmd.Dir = dir
-			out, _ = cmd.CombinedOutput() // what it says is looked at
-			return nil
-		})
-		return string(out)
-	}
+	room := newRoom(t, "openssl", "kdig", "dig", "curl")
+	n, dir, shell, bin := room.net, room.dir, room.shell, room.bin
 	write := func(name, text string) {
 		t.Helper()
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {

@@ -2,52 +2,22 @@ package conformance_test
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
-	"port53/conformance/netns"
 	"port53/conformance/peers"
 )
 
 // TestDDRClients has Debian's clients ask for the encrypted transports of a resolver, and use what
 // they are told: the address, the port and the path, with a certificate that proves the address asked.
 func TestDDRClients(t *testing.T) {
-	if subjectKind() != peers.Port53 || os.Getuid() != 0 {
-		t.Skip("it is about port53 in a network of its own, so for root")
-	}
-	for _, tool := range []string{"openssl", "kdig", "dig"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skip("missing: ", tool)
-		}
-	}
 	t.Parallel()
-	bin, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := netns.New()
-	if err != nil {
-		t.Skip("missing: ", err)
-	}
-	defer n.Close()
-	dir := t.TempDir()
-	shell := func(format string, args ...any) string {
-		t.Helper()
-		var out []byte
-		_ = n.Do(func() error {
-			cmd := exec.Command("sh", "-c", fmt.Sprintf(format, args...))
-			cmd.Dir = dir
-			out, _ = cmd.CombinedOutput() // what it says is looked at
-			return nil
-		})
-		return string(out)
-	}
+	room := newRoom(t, "openssl", "kdig", "dig")
+	n, dir, shell, bin := room.net, room.dir, room.shell, room.bin
 	shell("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=dns.example " +
 		"-addext subjectAltName=DNS:dns.example,IP:127.0.0.1,IP:::1 -keyout key.pem -out cert.pem")
 	for name, text := range map[string]string{

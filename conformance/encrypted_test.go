@@ -21,23 +21,21 @@ import (
 // longData is how many octets of text the longest answer of the laboratory has.
 const longData = 255 * 250
 
-// An encryptedLab is a server in a network of its own that has an answer of each length: at 127.0.0.1 over every transport,
-// with a certificate for dns.test in its directory, and in the clear on port 5300.
-type encryptedLab struct {
+// A room is a network and a directory of their own, for port53 and for programs that a shell starts.
+type room struct {
 	t   *testing.T
 	net *netns.Namespace
 	dir string
 	bin string // of port53
-	pin string // of the certificate's key
 }
 
-// newEncryptedLab starts the server. The tools are needed beside those that it needs itself.
-func newEncryptedLab(t *testing.T, tools ...string) *encryptedLab {
+// newRoom makes a room for a test that needs some tools.
+func newRoom(t *testing.T, tools ...string) *room {
 	t.Helper()
 	if subjectKind() != peers.Port53 || os.Getuid() != 0 {
 		t.Skip("it is about port53 in a network of its own, so for root")
 	}
-	for _, tool := range append(tools, "openssl") {
+	for _, tool := range tools {
 		if _, err := exec.LookPath(tool); err != nil {
 			missing(t, err)
 		}
@@ -51,7 +49,33 @@ func newEncryptedLab(t *testing.T, tools ...string) *encryptedLab {
 		missing(t, err)
 	}
 	t.Cleanup(n.Close)
-	l := &encryptedLab{t: t, net: n, dir: t.TempDir(), bin: bin}
+	return &room{t: t, net: n, dir: t.TempDir(), bin: bin}
+}
+
+// shell runs a command in the room, and returns what it printed.
+func (r *room) shell(format string, args ...any) string {
+	r.t.Helper()
+	var out []byte
+	_ = r.net.Do(func() error {
+		cmd := exec.Command("sh", "-c", fmt.Sprintf(format, args...))
+		cmd.Dir = r.dir
+		out, _ = cmd.CombinedOutput() // what it says is looked at
+		return nil
+	})
+	return string(out)
+}
+
+// An encryptedLab is a server in a room that has an answer of each length: at 127.0.0.1 over every transport,
+// with a certificate for dns.test in its directory, and in the clear on port 5300.
+type encryptedLab struct {
+	*room
+	pin string // of the certificate's key
+}
+
+// newEncryptedLab starts the server.
+func newEncryptedLab(t *testing.T, tools ...string) *encryptedLab {
+	t.Helper()
+	l := &encryptedLab{room: newRoom(t, append(tools, "openssl")...)}
 	l.shell("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=dns.test " +
 		"-addext subjectAltName=DNS:dns.test,IP:127.0.0.1 -keyout key.pem -out cert.pem")
 	block, _ := pem.Decode(must(os.ReadFile(filepath.Join(l.dir, "cert.pem"))))
@@ -78,27 +102,14 @@ func newEncryptedLab(t *testing.T, tools ...string) *encryptedLab {
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
 	s, err := peers.Start(ctx, peers.Port53, peers.Options{
-		Dir: t.TempDir(), Addr: netip.MustParseAddrPort("127.0.0.1:5300"), Zones: []peers.Zone{{Name: "zone.example."}}, Run: n.Do,
-		Command: []string{bin, "serve", "--config", filepath.Join(l.dir, "port53.yaml")},
+		Dir: t.TempDir(), Addr: netip.MustParseAddrPort("127.0.0.1:5300"), Zones: []peers.Zone{{Name: "zone.example."}}, Run: l.net.Do,
+		Command: []string{l.bin, "serve", "--config", filepath.Join(l.dir, "port53.yaml")},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Stop)
 	return l
-}
-
-// shell runs a command in the laboratory, and returns what it printed.
-func (l *encryptedLab) shell(format string, args ...any) string {
-	l.t.Helper()
-	var out []byte
-	_ = l.net.Do(func() error {
-		cmd := exec.Command("sh", "-c", fmt.Sprintf(format, args...))
-		cmd.Dir = l.dir
-		out, _ = cmd.CombinedOutput() // what it says is looked at
-		return nil
-	})
-	return string(out)
 }
 
 // TestEncryptedClients has the clients that Debian has ask over TLS, HTTPS and QUIC: short answers and

@@ -253,7 +253,7 @@ zones: [{name: example.com, file: zone, dnssec: {policy: token}, updates: [{key:
 	port53 := func(args ...string) (string, error) {
 		return h.try(h.binary, append(args[:2:2], append([]string{"--config", "port53.yaml"}, args[2:]...)...)...)
 	}
-	logs := &lines{}
+	logs := &lockedBuffer{}
 	start := func() (stop func()) {
 		t.Helper()
 		server := h.command(h.binary, "serve", "--config", "port53.yaml")
@@ -394,22 +394,4 @@ func (h *hsm) until(what string, ok func() error) {
 			h.Fatalf("waiting until %s: %v", what, err)
 		}
 	}
-}
-
-// lines is what a server prints.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

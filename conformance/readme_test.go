@@ -1,7 +1,6 @@
 package conformance_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -9,7 +8,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -48,9 +46,9 @@ func newShell(t *testing.T, env ...string) *shell {
 
 // start starts a command line in dir as a group of processes that ends with the test, and
 // returns what it prints.
-func (s *shell) start(dir, line string) *printed {
+func (s *shell) start(dir, line string) *lockedBuffer {
 	s.t.Helper()
-	out := &printed{}
+	out := &lockedBuffer{}
 	cmd := exec.Command("sh", "-c", "exec "+line)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, s.env, out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -75,7 +73,7 @@ func (s *shell) runFor(dir, line string, patience time.Duration) (string, int) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
-	out := &printed{}
+	out := &lockedBuffer{}
 	cmd := exec.CommandContext(ctx, "sh", "-c", line)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, s.env, out, out
 	if err := s.net.Do(cmd.Start); err != nil {
@@ -85,26 +83,8 @@ func (s *shell) runFor(dir, line string, patience time.Duration) (string, int) {
 	return out.String(), cmd.ProcessState.ExitCode()
 }
 
-// printed is what a command prints, that can be read meanwhile.
-type printed struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (p *printed) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.buf.Write(b)
-}
-
-func (p *printed) String() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.buf.String()
-}
-
 // until waits until the text is printed.
-func (s *shell) until(p *printed, text string, patience time.Duration) {
+func (s *shell) until(p *lockedBuffer, text string, patience time.Duration) {
 	s.t.Helper()
 	for end := time.Now().Add(patience); !strings.Contains(p.String(), text); {
 		if time.Now().After(end) {

@@ -41,7 +41,7 @@ func recipe(t *testing.T, title string, n int) string {
 }
 
 // awaitText runs a command line until it prints what is wanted.
-func (s *shell) awaitText(dir, line, want string, logs ...*printed) {
+func (s *shell) awaitText(dir, line, want string, logs ...*lockedBuffer) {
 	s.t.Helper()
 	for end := time.Now().Add(startTimeout); ; time.Sleep(50 * time.Millisecond) { // between looks
 		out, _ := s.run(dir, line)
