@@ -32,7 +32,7 @@ func runCDS(ctx context.Context, r *check.Run) []finding.Finding {
 	keys := m.Answers(r.Zone, wire.TypeDNSKEY)
 	asks := map[wire.Type][][]byte{}
 	for _, t := range []wire.Type{wire.TypeCDS, wire.TypeCDNSKEY} {
-		m, ev, err := r.FromZone(ctx, r.Zone, t)
+		m, ev, err := atApex(ctx, r, t)
 		if err != nil {
 			return finding.Unmeasured(ev, err)
 		}
@@ -102,7 +102,7 @@ func runAlgSig(ctx context.Context, r *check.Run) []finding.Finding {
 	if err != nil {
 		return finding.Unmeasured(ev, err)
 	}
-	soa, sev, err := r.FromZone(ctx, r.Zone, wire.TypeSOA)
+	soa, sev, err := atApex(ctx, r, wire.TypeSOA)
 	if err != nil {
 		return finding.Unmeasured(sev, err)
 	}

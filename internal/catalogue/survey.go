@@ -552,6 +552,16 @@ func (x *sight) reply(q question) *check.Reply {
 	return nil
 }
 
+// withSignatures returns what the server says to whom asks for signatures, or nil.
+func (x *sight) withSignatures(q question) *check.Reply {
+	if e := x.said[q]; e != nil {
+		if m := e[withDO].m; m != nil && m.Bad == 0 && m.Flags&wire.FlagTC == 0 {
+			return m
+		}
+	}
+	return x.overStream(q)
+}
+
 // overStream returns what the server says over TCP to whom asks for signatures, or nil.
 func (x *sight) overStream(q question) *check.Reply {
 	e := x.said[q]
