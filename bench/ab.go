@@ -18,13 +18,20 @@ import (
 const abSuites = "auth-root,auth-1m,cache-hit,cache-miss,axfr-out"
 
 // compared returns what takes part where an old program is compared with a new one: both, and
-// the old one a second time, whose difference from itself is what the machine alone makes.
-func (b *bench) compared() []contender {
-	return []contender{
+// the old one a second time, whose difference from itself is what the machine alone makes. They are asked as
+// the first of a suite's own contenders is, if it has any that is asked on connections.
+func (b *bench) compared(own []contender) []contender {
+	list := []contender{
 		{name: "old", kind: peers.Port53, binary: b.old},
 		{name: "new", kind: peers.Port53, binary: b.port53, config: b.with},
 		{name: "old again", kind: peers.Port53, binary: b.old},
 	}
+	for i := range list {
+		if len(own) > 0 && own[0].stream != nil {
+			list[i].stream, list[i].addr = own[0].stream, own[0].addr
+		}
+	}
+	return list
 }
 
 // readWith reads what the new program's configuration has more than the old one's. RULES in it stands for a file of so
@@ -67,7 +74,7 @@ func (b *bench) comparedTransfers() error {
 			m.stop()
 		}
 	}()
-	for i, c := range b.compared() {
+	for i, c := range b.compared(nil) {
 		m := &measured{contender: c}
 		all = append(all, m)
 		m.server, err = b.startTransfer(transferServer{

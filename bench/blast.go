@@ -43,6 +43,7 @@ type result struct {
 	Truncated            int64
 	Wrong                int64 // of those with NOERROR
 	Asked                int   // questions taken from the file, those of the warm-up too
+	Opened, Resumed      int64 // connections, and those in a session resumed
 	P50, P99             time.Duration
 }
 

@@ -212,11 +212,14 @@ func (b *bench) startResolver(s *suite, m *measured, o peers.Options) error {
 	} else {
 		binary := cmp.Or(m.binary, b.port53)
 		if m.kind != peers.Port53 {
-			if binary, err = peers.Find(program(m.kind)); err != nil {
+			if binary, err = b.find(m.kind); err != nil {
 				return err
 			}
 		}
 		from := s.source
+		if m.stream != nil {
+			from.secured = b.secured(m, o.Addr.Port())
+		}
 		from.more = m.config
 		if o.Command, err = configureResolver(m.kind, binary, o.Dir, m.fast, o.Addr, from); err != nil {
 			return err
@@ -233,6 +236,9 @@ func (b *bench) startResolver(s *suite, m *measured, o peers.Options) error {
 		return fmt.Errorf("%w\n%s", err, m.server.Tail())
 	}
 	m.server.Took = time.Since(began)
+	if m.stream != nil {
+		return b.startStreaming(ctx, s, m)
+	}
 	if m.cold, err = m.memoryNow(); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 // Command bench measures port53 beside NSD, Knot, BIND and PowerDNS as a name
 // server, beside dnsmasq, Unbound, BIND, PowerDNS Recursor and Knot Resolver as a
-// resolver, and beside a bare responder that only sends queries back.
+// resolver, beside Unbound, BIND, dnsdist and dnsproxy over TLS, HTTPS and QUIC, and
+// beside a bare responder that only sends queries back.
 //
 // All servers run in one network namespace, on processor 0, and wait while one
 // of them is measured; the load comes from processor 1. Rounds are interleaved,
@@ -50,13 +51,17 @@ var (
 	forwarders  = []string{bare, peers.Port53, dnsmasq, unbound, peers.BIND, pdnsRec, kresd}
 	iterators   = []string{peers.Port53, unbound, peers.BIND, pdnsRec, kresd}
 	everybody   = []string{
-		bare, peers.Port53, peers.NSD, peers.Knot, peers.BIND, peers.PDNS, dnsmasq, unbound, pdnsRec, kresd,
+		bare, peers.Port53, peers.NSD, peers.Knot, peers.BIND, peers.PDNS, dnsmasq, unbound, pdnsRec, kresd, dnsdist, dnsproxy,
 	}
 )
 
 func main() {
-	if len(os.Args) == 3 && (os.Args[1] == "blast" || os.Args[1] == "echo") {
-		debug.SetGCPercent(-1)
+	if len(os.Args) == 3 && slices.Contains([]string{"blast", "echo", "stream"}, os.Args[1]) {
+		if os.Args[1] != "stream" {
+			debug.SetGCPercent(-1)
+		} else {
+			debug.SetGCPercent(1000)
+		}
 		if err := child(os.Args[1], os.Args[2]); err != nil {
 			fmt.Fprintf(os.Stderr, "error: %v\n", err)
 			os.Exit(2)
@@ -72,6 +77,8 @@ func main() {
 	flag.DurationVar(&b.time, "time", 3*time.Second, "of one round")
 	flag.IntVar(&b.names, "names", 1_000_000, "in the zone of auth-1m and in the caches of cache-hit-1m")
 	flag.StringVar(&b.rootZone, "root", os.Getenv("PORT53_ROOT_ZONE"), "a root zone `file`, PORT53_ROOT_ZONE unless set; an imitation is made where there is none")
+	flag.IntVar(&b.idle, "idle", 9_000, "connections of the suite of that name")
+	flag.StringVar(&b.dnsproxy, "dnsproxy", "", "dnsproxy's `program`, which conformance/dnsproxy builds; else it is found in PATH")
 	flag.StringVar(&b.old, "ab", "", "compare with this other port53 `program`, alone, in pairs of rounds")
 	flag.StringVar(&b.withFile, "with", "", "a `file` of what the new program's configuration has more than the old one's, with -ab")
 	flag.IntVar(&b.rules, "rules", 1_000_000, "in the block list that RULES stands for in that file")
@@ -92,8 +99,11 @@ func main() {
 }
 
 func child(what, arg string) error {
-	if what == "blast" {
+	switch what {
+	case "blast":
 		return runBlast(arg)
+	case "stream":
+		return runStream(arg)
 	}
 	addr, err := netip.ParseAddrPort(arg)
 	if err != nil {
@@ -109,6 +119,10 @@ type bench struct {
 	rules            int    // of the list that it may have
 	rounds, names    int
 	time             time.Duration
+	idle             int // connections
+	dnsproxy         string
+	cert, key        string   // that all servers show
+	kinds            []string // that can take part
 
 	ns   *netns.Namespace
 	self string
@@ -172,13 +186,14 @@ func (b *bench) run(suites, kinds []string) error {
 		case peers.Port53:
 			_, err = os.Stat(b.port53)
 		default:
-			_, err = peers.Find(program(kind))
+			_, err = b.find(kind)
 		}
 		if err != nil {
 			fmt.Printf("left out: %s: %v\n", kind, err)
 		}
 		return err != nil
 	})
+	b.kinds = kinds
 	fmt.Printf("%s, %d processors, %s; median of %d rounds of %s; server on processor %d, load on %d\n",
 		runtime.GOARCH, runtime.NumCPU(), kernel(), b.rounds, b.time, serverCPU, loadCPU)
 	if load := busy(); load > 0.5 {
@@ -195,6 +210,7 @@ func (b *bench) run(suites, kinds []string) error {
 			"axfr-in": func() error { return b.transferSuite(b.transferers(kinds), false) },
 			"catalog": func() error { return b.catalogSuite(b.transferers(kinds)) },
 			"latency": b.latencySuite,
+			"idle":    b.idleSuite,
 		}[name]; ok {
 			if err := apart(); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
@@ -209,6 +225,9 @@ func (b *bench) run(suites, kinds []string) error {
 			"cache-miss":   func() (*suite, error) { return b.missSuite(name, false) }, "cache-miss-dnssec": func() (*suite, error) { return b.missSuite(name, true) },
 		}[name]
 		if !ok {
+			make, ok = b.streamSuites()[name]
+		}
+		if !ok {
 			return fmt.Errorf("no suite %s", name)
 		}
 		s, err := make()
@@ -217,7 +236,7 @@ func (b *bench) run(suites, kinds []string) error {
 		}
 		s.name = name
 		if b.old != "" {
-			s.contenders = b.compared()
+			s.contenders = b.compared(s.contenders)
 		}
 		if s.contenders == nil {
 			for _, kind := range kinds {
@@ -297,6 +316,7 @@ type contender struct {
 	name, kind, config string
 	binary             string     // of a port53; the one of the flags unless set
 	addr               netip.Addr // 127.0.0.1 unless set
+	stream             *streaming // it is asked on connections; nil: over UDP
 }
 
 // A running contender, and what was measured of it.
@@ -415,7 +435,13 @@ func (b *bench) round(s *suite, m *measured) (*round, error) {
 		l.Loss = resolveLoss
 	}
 	u0, s0 := m.server.CPU()
-	result, err := b.blast(l)
+	var result *result
+	var err error
+	if m.stream != nil {
+		result, err = b.runStream(s, m, b.time, warm)
+	} else {
+		result, err = b.blast(l)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -434,13 +460,16 @@ func (b *bench) round(s *suite, m *measured) (*round, error) {
 	return r, nil
 }
 
-// blast runs the generator in a process on the load's processor.
-func (b *bench) blast(l load) (*result, error) {
+// blast runs the generator of datagrams.
+func (b *bench) blast(l load) (*result, error) { return b.load("blast", l) }
+
+// load runs a generator in a process on the load's processor.
+func (b *bench) load(what string, l any) (*result, error) {
 	arg, err := json.Marshal(l)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(b.self, "blast", string(arg))
+	cmd := exec.Command(b.self, what, string(arg))
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs

@@ -128,6 +128,7 @@ func report(all []*measured, resolve bool) {
 		fmt.Fprintln(w)
 	}
 	w.Flush()
+	opened(all)
 	ratios(all, resolve)
 }
 
@@ -200,6 +201,10 @@ func ratios(all []*measured, resolve bool) {
 			float64(r.user)/float64(whole), r.rate()/f.rate())
 	}
 	for _, m := range all {
+		if m.stream != nil && m.kind == peers.Port53 && m != ours {
+			streamRatio(ours, m)
+			continue
+		}
 		if m.kind == peers.Port53 && m != ours {
 			var pairs []float64
 			for i := range ours.rounds {

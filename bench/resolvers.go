@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"port53/conformance/netns"
 	"port53/conformance/peers"
 )
 
@@ -36,6 +37,7 @@ type source struct {
 	anchors *anchors       // validate by these; nil: validate nothing
 	entries int            // for a cache whose room is taken when it starts: no more than is needed
 	more    string         // of port53's configuration
+	secured *secured       // and what else it serves; nil: nothing
 }
 
 // anchors are the trust anchor of a root zone, in the forms that servers read.
@@ -59,6 +61,11 @@ func configureResolver(kind, binary, dir, fast string, addr netip.AddrPort, from
 	case peers.Port53:
 		file, err := write("port53.yaml", port53Resolver(dir, addr, from))
 		return []string{binary, "serve", "--config", file}, err
+	case dnsproxy:
+		return dnsproxyCommand(binary, addr, from), nil
+	case dnsdist:
+		file, err := write("dnsdist.conf", dnsdistConfig(addr, from))
+		return []string{binary, "--supervised", "--disable-syslog", "-C", file}, err
 	case dnsmasq:
 		return []string{
 			binary, "--keep-in-foreground", "--conf-file=/dev/null", "--log-facility=-", "--user=root", "--group=root", "--pid-file=",
@@ -74,6 +81,9 @@ func configureResolver(kind, binary, dir, fast string, addr netip.AddrPort, from
 		}
 		if from.anchors != nil {
 			modules, roots = "validator iterator", roots+fmt.Sprintf("  trust-anchor-file: %q\n", from.anchors.file)
+		}
+		if from.secured != nil {
+			roots += unboundSecured(host, from.secured)
 		}
 		file, err := write("unbound.conf", fmt.Sprintf(`server:
   interface: %s@%d
@@ -108,6 +118,10 @@ func configureResolver(kind, binary, dir, fast string, addr netip.AddrPort, from
 			f := strings.Fields(from.anchors.dnskey)
 			validate = "yes"
 			zones += fmt.Sprintf("trust-anchors { . static-key %s %s %s %q; };\n", f[0], f[1], f[2], f[3])
+		}
+		if from.secured != nil {
+			options, outside := bindSecured(host, from.secured)
+			source, zones = source+" "+options, zones+outside
 		}
 		file, err := write("named.conf", fmt.Sprintf(`options {
   directory %[1]q; managed-keys-directory %[1]q; pid-file none; session-keyfile none;
@@ -177,9 +191,14 @@ func port53Resolver(dir string, addr netip.AddrPort, from source) string {
 		}
 		return string(b)
 	}
+	allow := "127.0.0.0/8"
+	if from.secured != nil { // clients come from many networks
+		allow = fmt.Sprintf("%s, %s", addr.Addr(), netns.Many)
+		from.more += port53Secured(addr.Addr(), from.secured)
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "role: internal-resolver\nlisten: [%s]\nstate_dir: %s\nmetrics: {listen: off}\n", quote(addr.String()), quote(filepath.Join(dir, "state")))
-	fmt.Fprintf(&b, "resolver:\n  allow: [127.0.0.0/8]\n  do_not_query: []\n  ipv6: false\n  validation: %v\n  cache: {size: %dMiB}\n", from.anchors != nil, roomForCache>>20)
+	fmt.Fprintf(&b, "resolver:\n  allow: [%s]\n  do_not_query: []\n  ipv6: false\n  validation: %v\n  cache: {size: %dMiB}\n", allow, from.anchors != nil, roomForCache>>20)
 	if from.forward.IsValid() {
 		fmt.Fprintf(&b, "  forward: [{zone: \".\", to: [%s], only: true}]\n", quote(from.forward.String()))
 	} else {
