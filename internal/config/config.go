@@ -170,7 +170,7 @@ type ZoneSettings struct {
 	TransferRemotes []string         // the remotes of allow_transfer
 	Keyed           []KeyedServer    // servers that have keys of their own, since a remote is named
 	Notify          []netip.AddrPort `yaml:"notify" is:"upstream" remote:"true" port:"53" default:""`
-	TSIG            [][]byte         `yaml:"tsig" is:"name" lone:"true" default:""`
+	TSIG            [][]byte         `yaml:"tsig" is:"name" value:"the name of one of keys" lone:"true" default:""`
 	Updates         []Grant          `yaml:"updates"`
 	Serial          string           `yaml:"serial" is:"word" words:"increment date unixtime" default:"increment"`
 	RRsetOrder      string           `yaml:"rrset_order" is:"word" words:"server fixed cyclic random" default:"server"`
@@ -180,7 +180,7 @@ type ZoneSettings struct {
 	Forward         bool             `yaml:"forward_updates" default:"false"`
 	Catalog         string           `yaml:"catalog" is:"word" words:"none consume produce" default:"none"`
 	Members         Members          `yaml:"members"`
-	InCatalog       []byte           `yaml:"in_catalog" is:"name" default:""`
+	InCatalog       []byte           `yaml:"in_catalog" is:"name" value:"the name of one of zones" default:""`
 	Group           string           `yaml:"group" is:"label" default:""`
 }
 
@@ -254,7 +254,7 @@ type ParentZone struct {
 // PushDS says where DS records are changed by update messages.
 type PushDS struct {
 	To   []netip.AddrPort `yaml:"to" is:"upstream" port:"53" default:""`
-	TSIG []byte           `yaml:"tsig" is:"name" default:""`
+	TSIG []byte           `yaml:"tsig" is:"name" value:"the name of one of keys" default:""`
 }
 
 // SignatureTimes are the times of signatures.
@@ -270,7 +270,7 @@ type Members struct {
 	Secondaries     []netip.AddrPort `yaml:"secondaries" is:"upstream" remote:"true" port:"53" default:""`
 	AllowTransfer   []netip.Prefix   `yaml:"allow_transfer" beside:"remote=TransferRemotes" default:""`
 	Notify          []netip.AddrPort `yaml:"notify" is:"upstream" remote:"true" port:"53" default:""`
-	TSIG            []byte           `yaml:"tsig" is:"name" default:""`
+	TSIG            []byte           `yaml:"tsig" is:"name" value:"the name of one of keys" default:""`
 	TransferRemotes []string         // the remotes of allow_transfer
 	Keyed           []KeyedServer    // as in ZoneSettings
 	Groups          []Group          `yaml:"groups"`
@@ -283,7 +283,7 @@ type Group struct {
 	Secondaries   []netip.AddrPort `yaml:"secondaries" is:"upstream" remote:"true" port:"53" default:""`
 	AllowTransfer []netip.Prefix   `yaml:"allow_transfer" beside:"remote=TransferRemotes" default:""`
 	Notify        []netip.AddrPort `yaml:"notify" is:"upstream" remote:"true" port:"53" default:""`
-	TSIG          []byte           `yaml:"tsig" is:"name" default:""`
+	TSIG          []byte           `yaml:"tsig" is:"name" value:"the name of one of keys" default:""`
 
 	TransferRemotes []string      // the remotes of allow_transfer
 	Keyed           []KeyedServer // as in ZoneSettings
@@ -291,7 +291,7 @@ type Group struct {
 
 // A Grant lets the owner of a key change some of a zone.
 type Grant struct {
-	Key   []byte   `yaml:"key" is:"name" required:"true"`
+	Key   []byte   `yaml:"key" is:"name" value:"the name of one of keys" required:"true"`
 	Names []string `yaml:"names" is:"label" value:"a domain name, *.name, label.*, @ or *" required:"true"`
 	Types []string `yaml:"types" is:"label" value:"a record type such as A or TXT" default:""`
 }
@@ -313,7 +313,7 @@ func (z *ZoneSettings) Unsigned() bool {
 type Remote struct {
 	Name      string           `yaml:"name" is:"label" required:"true"`
 	Addresses []netip.AddrPort `yaml:"addresses" is:"upstream" port:"53" lone:"true" required:"true"`
-	TSIG      []byte           `yaml:"tsig" is:"name" default:""`
+	TSIG      []byte           `yaml:"tsig" is:"name" value:"the name of one of keys" default:""`
 	TLS       RemoteTLS        `yaml:"tls"`
 }
 
@@ -375,7 +375,7 @@ func (c *Config) Remote(name string) *Remote {
 
 // A Key is a secret shared with others, by which they sign what they send (TSIG).
 type Key struct {
-	Name       []byte  `yaml:"name" is:"name" required:"true"`
+	Name       []byte  `yaml:"name" is:"name" value:"a name such as xfr or xfr.example.com" required:"true"`
 	Algorithm  string  `yaml:"algorithm" is:"word" words:"hmac-sha224 hmac-sha256 hmac-sha384 hmac-sha512" default:"hmac-sha256"`
 	Secret     string  `yaml:"secret" is:"secret" default:""`
 	SecretFile string  `yaml:"secret_file" is:"path" default:""`

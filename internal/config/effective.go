@@ -215,7 +215,7 @@ func (k *key) listed() string {
 		if k.lone {
 			return k.expects() + "; or a list of these"
 		}
-		return "a list, each " + k.expects()
+		return "a list; each entry is " + k.expects()
 	}
 	return k.expects()
 }
@@ -249,7 +249,10 @@ func (k *key) toAdd() string {
 	if k.form == formRole {
 		return `add "role:" and one of ` + k.example()
 	}
-	return "add " + k.name + ": " + k.example()
+	if example := k.example(); example != noExample {
+		return fmt.Sprintf("add %q and a value such as %s", k.name+":", example)
+	}
+	return fmt.Sprintf("add %q and %s", k.name+":", k.expects())
 }
 
 // example is a value for the hint at a missing key.
@@ -273,5 +276,8 @@ func (k *key) example() string {
 	case formTime:
 		return "2026-10-20"
 	}
-	return "…"
+	return noExample
 }
+
+// noExample stands for a value of which there is no example that suits everybody.
+const noExample = "…"

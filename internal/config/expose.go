@@ -213,9 +213,9 @@ func (d *decoder) checkWords() {
 		}
 		switch none := d.saysNobody(key); {
 		case none && n > 0:
-			d.fail(at, "expose."+key+": nobody is listed together with others", "remove nobody, or the others")
+			d.fail(at, "expose."+key+": \"nobody\" is listed together with others", "remove \"nobody\", or the others")
 		case !none && n == 0:
-			d.fail(at, "expose."+key+": expected at least one entry, found an empty list", "write nobody")
+			d.fail(at, "expose."+key+": expected at least one entry, found an empty list", `to exclude everyone, write "nobody"`)
 		}
 	}
 }
@@ -249,14 +249,19 @@ func (d *decoder) checkExpose() {
 		d.fail(
 			at,
 			"expose.recurse: an authoritative server resolves for nobody"+d.seeAlso("role"),
-			"write nobody, or choose role: internal-resolver",
+			`write "nobody", or choose role: internal-resolver`,
 		)
 	}
 	for _, key := range []string{"ask", "recurse"} {
 		if at, said := d.at("expose." + key); said && c.Recurses() && d.saysNobody(key) {
 			d.fail(
 				at,
-				fmt.Sprintf("expose.%s: nobody may, but role %s is there to resolve names for clients%s", key, c.Role, d.seeAlso("role")),
+				fmt.Sprintf(
+					"expose.%s: the value is \"nobody\", but role %s is there to resolve names for clients%s",
+					key,
+					c.Role,
+					d.seeAlso("role"),
+				),
 				"list those who may, or choose role: authoritative",
 			)
 		}
@@ -483,11 +488,11 @@ func (d *decoder) checkDoors() {
 		case d.saysNobody("control") && written && c.Control.Socket != "":
 			d.fail(
 				socket,
-				"control.socket: expose.control says nobody"+d.seeAlso("expose.control"),
+				`control.socket: expose.control says "nobody"`+d.seeAlso("expose.control"),
 				"remove it, or write control: 127.0.0.0/8 there",
 			)
 		case d.saysNobody("control") && c.API.Listen.IsValid():
-			d.fail(api, "api.listen: expose.control says nobody"+d.seeAlso("expose.control"),
+			d.fail(api, `api.listen: expose.control says "nobody"`+d.seeAlso("expose.control"),
 				"remove it, or list those who may reach it there")
 		case !d.saysNobody("control") && !set:
 			at, _ := d.at("expose.control")
@@ -502,7 +507,7 @@ func (d *decoder) checkDoors() {
 	}
 	if _, said := e.said["scrape"]; said {
 		if at, written := d.at("metrics.listen"); d.saysNobody("scrape") && written && c.Metrics.Listen.IsValid() {
-			d.fail(at, "metrics.listen: expose.scrape says nobody"+d.seeAlso("expose.scrape"),
+			d.fail(at, `metrics.listen: expose.scrape says "nobody"`+d.seeAlso("expose.scrape"),
 				"write off, or list those who may read them there")
 			return
 		}

@@ -138,7 +138,7 @@ func (k *key) foreignNetwork(name string) string {
 	case k.form != formPrefix:
 		return ""
 	case k.who:
-		everybody, nobody = "write everybody", "write nobody"
+		everybody, nobody = `write "everybody"`, `write "nobody"`
 	case k.name == "allow_transfer":
 		everybody, nobody = `for everybody, write {address: 0.0.0.0/0} and {address: "::/0"}`, "leave the list empty"
 	}

@@ -232,7 +232,7 @@ func (k *key) referenceSection(b *bytes.Buffer) {
 
 // referencePairs describes a section whose keys are the operator's own.
 func (k *key) referencePairs(b *bytes.Buffer) {
-	b.WriteString("| in " + k.block() + " | value | what it is |\n| --- | --- | --- |\n")
+	b.WriteString("| part of the pair " + k.pair() + " | value | what it is |\n| --- | --- | --- |\n")
 	for _, c := range k.keys {
 		b.WriteString("| " + strings.ToUpper(c.name) + " | " + cell(c.listed()) + " | " + cell(c.doc) + " |\n")
 	}
@@ -245,11 +245,16 @@ func anchor(path string) string { return strings.NewReplacer(".", "", "[", "", "
 func (k *key) block() string {
 	switch {
 	case k.mapped:
-		return strings.ToUpper(k.keys[0].name) + ": " + strings.ToUpper(k.keys[1].name) + " pairs"
+		return k.pair() + " pairs"
 	case k.list:
 		return "list of blocks"
 	}
 	return "block"
+}
+
+// pair is what stands for a pair of a section whose keys are the operator's own.
+func (k *key) pair() string {
+	return strings.ToUpper(k.keys[0].name) + ": " + strings.ToUpper(k.keys[1].name)
 }
 
 func (k *key) referenceRow(b *bytes.Buffer) {
@@ -326,8 +331,8 @@ zones:
 - Unknown keys, keys set twice and malformed values are errors. Each error has the file, line and column, what was
   expected, and usually what to do.
 - A zone's own setting takes precedence over its template's, key by key. A list in the zone replaces the template's
-  list. A zone that sets any of ` + "`file`, `primaries`, `stored` and `catalog`" + ` (also ` + "`catalog: consume`" + `) takes none of these four
-  from the template.
+  list. A zone that sets any of ` + "`file`, `primaries`, `stored` and `catalog`" + ` takes none of these four from the template.
+  ` + "`catalog: consume`" + ` counts, too: such a zone names its own primaries.
 - Plain numbers have no unit. Times have a unit (` + "`500ms 30s 5m 1h 1d 1w`" + `, also ` + "`1h30m` and `1.8s`" + `), and so do sizes
   (` + "`64MiB 1.5GiB`" + `); rates are per second (` + "`20/s`, or just `20`" + `). Booleans are ` + "`true`" + ` and ` + "`false`" + `.
 - Points in time are ` + "`2026-10-20T12:00:00Z`" + `, or a date, meaning 00:00 UTC at its start. There is

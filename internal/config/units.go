@@ -181,6 +181,9 @@ func (k *key) parseAddress(s scalar) (any, *problem) {
 		}
 		addr, err := netip.ParseAddr(text)
 		if err != nil {
+			if p := badPort(s, k.form == formUpstream || k.form == formServer); p != nil {
+				return nil, p
+			}
 			hint := ""
 			switch {
 			case strings.HasPrefix(text, "*"), strings.HasPrefix(text, ":"):
@@ -207,6 +210,27 @@ func (k *key) parseAddress(s scalar) (any, *problem) {
 	return at, nil
 }
 
+// badPort says what is wrong with the port of an address that is right otherwise; else it returns nil.
+// A server that is asked has no port 0.
+func badPort(s scalar, asked bool) *problem {
+	i := strings.LastIndexByte(s.text, ':')
+	if i < 0 {
+		return nil
+	}
+	host, port := s.text[:i], s.text[i+1:]
+	if _, err := netip.ParseAddrPort(host + ":1"); err != nil {
+		return nil
+	}
+	first := "0"
+	if asked {
+		first = "1"
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err == nil && (n > 0 || !asked) {
+		return nil
+	}
+	return &problem{quote(port) + " in " + s.found() + " is not a port", "ports are numbers from " + first + " to 65535"}
+}
+
 // parseUpstream reads the address of a server to ask.
 func (k *key) parseUpstream(s scalar) (any, *problem) {
 	if before, _, found := strings.Cut(s.text, "://"); found {
@@ -224,7 +248,7 @@ func (k *key) parseUpstream(s scalar) (any, *problem) {
 		return nil, expected(k, s, hint)
 	}
 	if at.Port() == 0 {
-		return nil, expected(k, s, "a server cannot have port 0")
+		return nil, badPort(s, true)
 	}
 	return at, nil
 }

@@ -109,6 +109,9 @@ func (k *key) parseServer(s scalar) (any, *problem) {
 	}
 	v, p := one.parseUpstream(scalar{text: rest})
 	if p != nil {
+		if bad := badPort(scalar{text: rest}, true); bad != nil {
+			return nil, bad
+		}
 		hint := p.hint
 		if strings.HasPrefix(hint, "names are not") {
 			hint = "names are not looked up: write the address, and the name behind #, as " + scheme + "://192.0.2.1" + u.Path +

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -61,7 +62,7 @@ func (k *key) expects() string {
 	case formWord:
 		return oneOf(k.words)
 	case formName:
-		return "a domain name such as example.com"
+		return cmp.Or(k.value, "a domain name such as example.com")
 	case formPattern:
 		return "a domain name such as nas.home.arpa, or *.lab.home.arpa for all below"
 	case formPath:
@@ -81,34 +82,7 @@ func (k *key) expects() string {
 	case formDuration:
 		return "a time such as 500ms, 30s, 5m, 1h, 1d or 1w" + between
 	case formPrefix:
-		switch {
-		case k.who && len(k.beside) > 1:
-			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, the name of a remote, {key: NAME}, {certificate: NAME}, ` +
-				`everybody or nobody`
-		case k.who && len(k.beside) > 0:
-			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, {interface: NAME} for the networks of that interface, ` +
-				`everybody or nobody`
-		case k.who:
-			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, everybody or nobody`
-		case len(k.beside) > 0 && k.beside[0].word == "remote":
-			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, or the name of a remote`
-		case len(k.beside) > 0 && k.beside[0].word == "interface":
-			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, or {interface: NAME} for the networks of that interface`
-		case len(k.beside) == 1:
-			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, or {key: NAME}`
-		case len(k.beside) > 0:
-			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, the name of a remote, {remote: NAME}, {key: NAME} ` +
-				`or {address: NETWORK}`
-		case k.remote:
-			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, or the name of a remote`
-		}
-		if strings.HasSuffix(k.path, "dns64.prefix") {
-			return `an IPv6 prefix such as "64:ff9b::/96"`
-		}
-		if strings.HasSuffix(k.path, "exceptions.server") {
-			return `a network such as 10.0.0.0/8 or "fd00::/8", or an address`
-		}
-		return `a network such as 10.0.0.0/8 or "fd00::/8", an address, or the name of one of networks`
+		return k.expectsNetwork()
 	case formAddress:
 		return `an address such as 192.0.2.1, "192.0.2.1:5353" or "[::1]:5353"`
 	case formAddressOrOff:
@@ -137,6 +111,32 @@ func (k *key) expects() string {
 		return "a time such as 2026-10-20T12:00:00Z, a date such as 2026-10-20, or now"
 	}
 	return "a value"
+}
+
+// expectsNetwork says what an entry of a list of networks looks like.
+func (k *key) expectsNetwork() string {
+	switch {
+	case strings.HasSuffix(k.path, "dns64.prefix"):
+		return `an IPv6 prefix such as "64:ff9b::/96"`
+	case strings.HasSuffix(k.path, "exceptions.server"):
+		return `a network such as 10.0.0.0/8 or "fd00::/8", or an address`
+	}
+	forms := []string{`a network such as 10.0.0.0/8 or "fd00::/8"`, "an address", "the name of one of networks"}
+	if k.remote {
+		forms = append(forms, "the name of a remote")
+	}
+	for _, b := range k.beside {
+		text := "{" + b.word + ": " + strings.ToUpper(b.key.word()) + "}"
+		if b.word == "interface" {
+			text += " for the networks of that interface"
+		}
+		forms = append(forms, text)
+	}
+	if k.who {
+		forms = append(forms, `"everybody"`, `"nobody"`)
+	}
+	last := len(forms) - 1
+	return strings.Join(forms[:last], ", ") + ", or " + forms[last]
 }
 
 // oneOf lists words as a sentence does.

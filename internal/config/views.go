@@ -35,7 +35,7 @@ type Match struct {
 	Except     []netip.Prefix `yaml:"except" beside:"key=ExceptKeys" default:""`
 	ExceptKeys [][]byte
 	Listen     []netip.AddrPort `yaml:"listen" lone:"true" default:""`
-	Key        [][]byte         `yaml:"key" is:"name" lone:"true" default:""`
+	Key        [][]byte         `yaml:"key" is:"name" value:"the name of one of keys" lone:"true" default:""`
 }
 
 // ViewPolicy is who may ask in a view, and what is filtered there.

@@ -223,7 +223,11 @@ func (d *decoder) value(k *key, n ast.Node, here position, into reflect.Value, w
 			return // a block whose keys are all commented out
 		}
 		def := cmp.Or(k.unset, k.shown(d.role))
-		d.fail(here, where+": expected "+k.listed()+", found nothing", "leave the key out for its default, "+def)
+		want := k.expects()
+		if k.list {
+			want = "a list"
+		}
+		d.fail(here, where+": expected "+want+", found nothing", "leave the key out for its default, "+def)
 		return
 	}
 	at := start(n)
