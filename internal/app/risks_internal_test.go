@@ -47,7 +47,7 @@ func TestRisks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, table, _ := strings.Cut(string(text), "## At the start")
+	_, table, _ := strings.Cut(string(text), "## At start")
 	var roles []string
 	rows := 0
 	for line := range strings.Lines(table) {
