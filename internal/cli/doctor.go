@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -80,6 +81,7 @@ func doctorOptions(file string, named bool, probe []string) (o doctor.Options, e
 		}
 		o.Listen, o.IPv6 = c.Listen, c.Resolver.IPv6
 		o.Forward = forwarders(c)
+		o.Written = func(to netip.AddrPort) (string, int) { return forwarderWritten(c, to) }
 	}
 	for _, text := range probe {
 		if text == "forward" {
@@ -112,6 +114,27 @@ func forwarders(c *config.Config) (list []netip.AddrPort) {
 	return list
 }
 
+// forwarderWritten returns the file and the line at which the list begins that names a forwarder.
+func forwarderWritten(c *config.Config, to netip.AddrPort) (file string, line int) {
+	for i := range c.Resolver.Forward {
+		for _, t := range c.Resolver.Forward[i].To {
+			if t.Addr != to {
+				continue
+			}
+			for _, v := range c.Effective() {
+				at := strings.LastIndexByte(v.Origin, ':')
+				if v.Key != fmt.Sprintf("resolver.forward[%d].to", i) || at < 0 {
+					continue
+				}
+				if n, err := strconv.Atoi(v.Origin[at+1:]); err == nil {
+					return v.Origin[:at], n
+				}
+			}
+		}
+	}
+	return "", 0
+}
+
 // foreignRules returns the rules of the firewall that are not ours.
 func foreignRules(ctx context.Context) (list []doctor.Rule, err error) {
 	found, err := (&fwrun.System{}).Foreign(ctx, firewall.Nftables)
@@ -119,7 +142,10 @@ func foreignRules(ctx context.Context) (list []doctor.Rule, err error) {
 		f := &found[i]
 		list = append(
 			list,
-			doctor.Rule{Text: f.Where + ": " + f.Rule, Docker: strings.Contains(f.Where, "DOCKER"), Translates: f.Translates},
+			doctor.Rule{
+				Text: f.Where + ": " + f.Rule, Docker: strings.Contains(f.Where, "DOCKER"),
+				Translates: f.Translates, Guarded: f.Guarded,
+			},
 		)
 	}
 	return list, err

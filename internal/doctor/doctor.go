@@ -27,6 +27,12 @@ type Options struct {
 	Built   time.Time        // when the program was built: the clock is not earlier; zero: not known
 	Root    string           // the directory that /etc, /proc and /sys are below; "": /
 
+	// Written returns the file, and the line in it, from which on a server of Forward is named; "": it is not
+	// known. nil: of none.
+	Written func(netip.AddrPort) (file string, line int)
+	// Clock returns the time, and whether something keeps it right; nil: as this machine says.
+	Clock func() (now time.Time, kept bool)
+
 	// Foreign returns rules of others that translate port 53 ([fwrun.System.Foreign] as text); nil: they
 	// are not looked at.
 	Foreign func(context.Context) ([]Rule, error)
@@ -37,6 +43,7 @@ type Rule struct {
 	Text       string // where it is, and the rule
 	Docker     bool   // a published port of Docker
 	Translates bool   // to another port or machine; else it lets nothing through
+	Guarded    bool   // a rule of DOCKER-USER drops what comes to it
 }
 
 // A State is what was found.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"port53/internal/doctor"
 )
@@ -197,5 +198,40 @@ func TestMTUHole(t *testing.T) {
 	o.Probe[0] = netip.MustParseAddrPort("192.0.2.2:54")
 	if f := finding(t, doctor.Examine(t.Context(), o), "mtu-hole"); f.State != doctor.Unknown {
 		t.Errorf("nobody answers: %+v", f)
+	}
+}
+
+// TestClockSet has a clock that nobody keeps right, and one that is earlier than the program, on systems of each kind, and runs the
+// command that is told. The clock is one for all of the machine, so programs stand in for those that set it.
+func TestClockSet(t *testing.T) {
+	for _, file := range []string{"usr/sbin/chronyd", "usr/lib/systemd/systemd-timesyncd", "usr/sbin/ntpd", "usr/bin/apt-get", "usr/bin/dnf", "sbin/apk", "usr/bin/pacman", "usr/bin/zypper", "none"} {
+		for _, early := range []bool{false, true} {
+			dir := t.TempDir()
+			for name, want := range map[string]string{
+				"systemctl": "enable --now chrony|enable --now ntpsec", "chronyc": "makestep", "timedatectl": "set-ntp true",
+				"apt-get": "install -y chrony", "dnf": "install -y chrony", "apk": "add chrony", "pacman": "-S --noconfirm chrony",
+				"zypper": "install -y chrony", "pkcon": "-y install chrony",
+			} {
+				done := "touch " + filepath.Join(dir, "set")
+				if strings.Contains(want, " chrony") && name != "systemctl" {
+					done = ":" // it is installed, and does not run yet
+				}
+				script := fmt.Sprintf("#!/bin/sh\ncase \"$*\" in '%s') %s;; *) exit 1;; esac\n", strings.ReplaceAll(want, "|", "' | '"), done)
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+			built := time.Now()
+			o := doctor.Options{Listen: free, Built: built, Root: machine(t, map[string]string{file: ""})}
+			o.Clock = func() (time.Time, bool) {
+				_, err := os.Stat(filepath.Join(dir, "set"))
+				if early && err != nil {
+					return built.Add(-time.Hour), true
+				}
+				return built, err == nil
+			}
+			mended(t, o, "clock")
+		}
 	}
 }

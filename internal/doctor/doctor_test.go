@@ -154,7 +154,7 @@ func TestClock(t *testing.T) {
 		"usr/sbin/chronyd":                     "systemctl enable --now chrony && chronyc makestep",
 		"usr/lib/systemd/systemd-timesyncd":    "timedatectl set-ntp true",
 		"usr/bin/apt-get":                      "apt-get install -y chrony && systemctl enable --now chrony",
-		"etc/nothing-that-sets-a-clock-at-all": "install chrony && systemctl enable --now chrony",
+		"etc/nothing-that-sets-a-clock-at-all": "pkcon -y install chrony && systemctl enable --now chrony",
 	} {
 		o := doctor.Options{Listen: free, Built: time.Now().Add(time.Hour), Root: machine(t, map[string]string{file: ""})}
 		f := finding(t, doctor.Examine(t.Context(), o), "clock")

@@ -33,18 +33,28 @@ func (p *patient) docker(ctx context.Context) {
 		enabled = enabled || strings.EqualFold(strings.TrimSpace(line), "ENABLED=yes")
 	}
 	for _, r := range rules {
-		if r.Docker && r.Translates && enabled {
+		if r.Docker && r.Translates && !r.Guarded && enabled {
 			p.add(Finding{
 				ID: id, Title: title, State: Problem, Object: r.Text,
 				Seen:    "ufw is enabled, and Docker sends packets for port 53 to a container before ufw sees them: " + r.Text,
 				Impact:  "whoever reaches this machine reaches that container, whatever ufw says",
-				Remedy:  "iptables -I DOCKER-USER -m conntrack --ctorigdstport 53 --ctdir ORIGINAL ! -s 127.0.0.0/8 -j DROP",
+				Remedy:  guard(r.Text),
 				Persist: "publish the port on one address: docker run -p 127.0.0.1:53:53/udp …",
 			})
 			return
 		}
 	}
 	p.ok(id, title, "none is")
+}
+
+// guard returns the command that drops what others send to a port that Docker publishes, by the program that
+// tells of the rule.
+func guard(rule string) string {
+	program, loopback := "iptables", "127.0.0.0/8"
+	if strings.HasPrefix(rule, "ip6tables") {
+		program, loopback = "ip6tables", "::1"
+	}
+	return program + " -I DOCKER-USER -m conntrack --ctorigdstport 53 --ctdir ORIGINAL ! -s " + loopback + " -j DROP"
 }
 
 // conntrack looks at how full the table of connections is: beyond it, packets are dropped.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -71,7 +72,7 @@ func (p *patient) loop() {
 				ID: id, Title: title, State: Problem, Object: to.String(),
 				Seen:   fmt.Sprintf("questions are forwarded to %s, where this server listens", to),
 				Impact: "each such question goes round until its time is over, and fails",
-				Remedy: fmt.Sprintf("port53 config check # then write another address than %s in forward", to.Addr()),
+				Remedy: p.forwardElsewhere(to),
 			})
 		case to == stub && !p.served(stub):
 			if up := p.upstreamOfStub(); up.IsValid() {
@@ -92,6 +93,37 @@ func (p *patient) loop() {
 	if !found {
 		p.ok(id, title, "%d forwarders, none of them is this server", len(p.Forward))
 	}
+}
+
+// forwardElsewhere returns the command that has the configuration name a server of the network in place of this one.
+func (p *patient) forwardElsewhere(from netip.AddrPort) string {
+	file, line := "", 0
+	if p.Written != nil {
+		file, line = p.Written(from)
+	}
+	to := p.networkServer()
+	if file == "" || !to.IsValid() {
+		return fmt.Sprintf("port53 config check # then write another address than %s in forward", from.Addr())
+	}
+	// The first from that line on, and no other.
+	return fmt.Sprintf(`sed -i.old '%d,${/%s\(:%d\)\{0,1\}/{s//%s/;:a;n;ba}}' %s && port53 config check --config %[5]s && `+
+		"systemctl try-reload-or-restart port53", line, regexp.QuoteMeta(from.Addr().String()), from.Port(), to, file)
+}
+
+// networkServer returns a server that the network has told this machine of, and that is not this machine.
+func (p *patient) networkServer() netip.Addr {
+	for _, name := range []string{"/run/systemd/resolve/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf", "/etc/resolv.conf"} {
+		text, err := p.read(name)
+		if err != nil {
+			continue
+		}
+		for _, a := range nameservers(text) {
+			if !a.IsLoopback() && !a.IsUnspecified() && !p.own(a) {
+				return a
+			}
+		}
+	}
+	return netip.Addr{}
 }
 
 // upstreamOfStub returns the server of ours that systemd-resolved asks, if it asks one.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -12,7 +13,10 @@ import (
 // clock looks for a clock that is wrong, or that nobody sets: signatures have times.
 func (p *patient) clock() {
 	const id, title = "clock", "the clock is set, and something keeps it right"
-	now := time.Now()
+	now, kept := time.Now(), !p.unsynchronized()
+	if p.Clock != nil {
+		now, kept = p.Clock()
+	}
 	harm := "signatures are judged by the clock: beyond their times every signed name fails"
 	switch {
 	case !p.Built.IsZero() && now.Before(p.Built):
@@ -28,7 +32,7 @@ func (p *patient) clock() {
 				p.Built.UTC().Format(time.DateOnly),
 			),
 		})
-	case p.unsynchronized():
+	case !kept:
 		p.add(Finding{
 			ID: id, Title: title, State: Problem, Impact: harm, Remedy: p.setClock(),
 			Seen: fmt.Sprintf("it says %s UTC, and the kernel says that nobody keeps it right", now.UTC().Format(time.DateTime)),
@@ -65,7 +69,7 @@ func (p *patient) install(pkg string) string {
 			return m.command + pkg
 		}
 	}
-	return "install " + pkg
+	return "pkcon -y install " + pkg // PackageKit, which stands before whichever manager there is
 }
 
 var (
@@ -86,7 +90,7 @@ func (p *patient) denials() {
 		if text, err = p.read(name); err != nil {
 			continue
 		}
-		if m := last(appArmorDenial, text); m != "" {
+		if m := p.last(appArmorDenial, text); m != "" {
 			p.add(Finding{
 				ID: id, Title: title, State: Problem, Object: "apparmor", Seen: "AppArmor refused it " + denied(m),
 				Impact: "what is refused fails, with an error that names permissions",
@@ -94,7 +98,7 @@ func (p *patient) denials() {
 			})
 			return
 		}
-		if m := last(selinuxDenial, text); m != "" {
+		if m := p.last(selinuxDenial, text); m != "" {
 			p.add(Finding{
 				ID: id, Title: title, State: Problem, Object: "selinux", Seen: "SELinux refused it " + denied(m),
 				Impact: "what is refused fails, with an error that names permissions",
@@ -122,11 +126,38 @@ func (p *patient) confined() bool {
 	return false
 }
 
-// last returns the line of a log with the last match.
-func last(re *regexp.Regexp, text string) (found string) {
+// policies are files that change when somebody changes what port53 may do.
+var policies = []string{
+	"/etc/apparmor.d/usr.bin.port53", "/etc/apparmor.d/local/usr.bin.port53", "/var/lib/selinux/*/active/modules/*/port53*",
+	"/etc/selinux/*/active/modules/*/port53*",
+}
+
+// mendedAt returns when what port53 may do was changed last.
+func (p *patient) mendedAt() (at time.Time) {
+	for _, pattern := range policies {
+		names, _ := filepath.Glob(p.path(pattern))
+		for _, name := range names {
+			if s, err := os.Stat(name); err == nil && s.ModTime().After(at) {
+				at = s.ModTime()
+			}
+		}
+	}
+	return at
+}
+
+// auditTime is the time of a denial, in seconds since 1970, as the kernel writes it in either log.
+var auditTime = regexp.MustCompile(`\baudit\((\d+)[.:)]`)
+
+// last returns the line of a log with the last match, unless what port53 may do was changed after it.
+func (p *patient) last(re *regexp.Regexp, text string) (found string) {
 	for line := range strings.Lines(text) {
 		if re.MatchString(line) {
 			found = line
+		}
+	}
+	if m := auditTime.FindStringSubmatch(found); m != nil {
+		if s, err := strconv.ParseInt(m[1], 10, 64); err == nil && time.Unix(s+1, 0).Before(p.mendedAt()) {
+			return ""
 		}
 	}
 	return found

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +22,7 @@ type Foreign struct {
 	UDP        bool   `json:"udp"`
 	TCP        bool   `json:"tcp"`
 	Remedy     string `json:"remedy"`
+	Guarded    bool   `json:"-"` // of Docker: a rule of DOCKER-USER drops what it translates
 }
 
 // String says what the rule does, where it is, and what to do.
@@ -131,6 +133,9 @@ const tracked = "UDP stays in connection tracking, without which it would be dea
 const translated = "UDP stays in connection tracking, without which it would be dead; packets come with the port that " +
 	"they are sent to, so add --port for it, or remove the rule"
 
+// dockerGuard is a rule that drops what comes to a published port 53, whichever port of a container it goes on to.
+var dockerGuard = regexp.MustCompile(`(?m)^-A DOCKER-USER .*--ctorigdstport 53 .*-j (DROP|REJECT)`)
+
 // savedRules looks through what iptables-save prints. drops reports whether what lets nothing
 // through counts as well.
 func savedRules(program, text string, drops bool, p packet) (list []Foreign) {
@@ -154,7 +159,10 @@ func savedRules(program, text string, drops bool, p packet) (list []Foreign) {
 			switch m.target {
 			case "REDIRECT", "DNAT", "TPROXY":
 				if m.covers() {
-					list = append(list, Foreign{Where: where, Rule: line, Translates: true, UDP: m.udp, TCP: m.tcp, Remedy: translated})
+					guarded := strings.HasPrefix(words[1], "DOCKER") && dockerGuard.MatchString(text)
+					list = append(list, Foreign{
+						Where: where, Rule: line, Translates: true, UDP: m.udp, TCP: m.tcp, Remedy: translated, Guarded: guarded,
+					})
 				}
 			case "ACCEPT":
 				if table == "filter" && words[1] != "FORWARD" && m.lets() {
