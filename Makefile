@@ -33,7 +33,7 @@ WORLDS = 100000
 HARDWARE_TAGS = pkcs11,netgo,osusergo
 HARDWARE = ./internal/pkcs11
 
-.PHONY: all dist build lean pkcs11 install uninstall run run-lab test check fmt verify vet lint floors generate race fuzz adversary mutate gremlins clones bench bench-peers golden cover clean help
+.PHONY: all dist build lean pkcs11 install uninstall run run-lab test check fmt verify vet lint floors generate race fuzz adversary mutate gremlins clones bench bench-peers golden test-arch cover clean help
 
 all: ## build ./bin/port53
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/port53 ./cmd/port53
@@ -81,6 +81,9 @@ test: all pkcs11 ## run every test, beside the peers, and what has goroutines un
 	$(GO) build -C tools -o ../bin/testrun ./testrun && \
 	bin/testrun -beside conformance -apart '$(APART)' -dir . $$(for d in $(filter-out conformance,$(NESTED)); do test ! -f $$d/go.mod || echo "-dir $$d"; done) \
 		-tags $(HARDWARE_TAGS) $$(for p in $(RACE); do echo "-race ./internal/$$p"; done) -- -count=1 -timeout=$(PATIENCE)
+
+test-arch: ## run the tests of what reads and writes octets on all architectures, by qemu-user, in half an hour
+	PORT53_ARCHITECTURES=all $(GO) test -C packaging -v -count=1 -timeout=4h ./arch
 
 check: fmt verify vet lint floors generate test ## everything that a change must pass, the tests too
 
