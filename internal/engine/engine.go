@@ -143,6 +143,8 @@ type present struct {
 	signature *tsig.Context // of the query, to sign the reply with; nil: it has none
 	compact   bool          // the client knows compact denial, and the zone has it
 	recursive bool          // the reply is of the recursive service
+	nameHash  uint64        // see nameKey; 0: not yet known
+	last      last          // of the query before
 	ede       int           // Extended DNS Error to send, or -1 (RFC 8914)
 	edeText   string        // its text
 }
@@ -182,7 +184,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 
 	// Whose view of the names is it?
 	if g.Views != nil {
-		w.view = g.view(peer, q.TSIG)
+		w.view = w.chosen(g, peer, q.TSIG)
 	}
 	v := w.view
 
@@ -309,7 +311,7 @@ func (w *worker) begin(g *Generation, peer *server.Peer, msg []byte) {
 	w.limited = w.udp && g.Limits.Rates != nil
 	w.genuine, w.cookie, w.compact, w.signature, w.recursive, w.ede, w.edeText = false, false, false, nil, false, -1, ""
 	w.course, w.final = course{}, false
-	w.query.Msg = msg
+	w.query.Msg, w.nameHash = msg, 0
 }
 
 // single reports whether the reply is one message, and a zone cannot be sent in several.
@@ -379,6 +381,21 @@ func classOf(entry *zone.Entry, result authority.Result) (policy.Class, uint64) 
 		return policy.NoData, entry.Key() ^ uint64(result.Node)<<32
 	}
 	return policy.Positive, entry.Key() ^ uint64(result.Node)<<32
+}
+
+// nameKey returns what the rate limiter tells the question's name from others by.
+func (w *worker) nameKey() uint64 {
+	if w.nameHash == 0 {
+		w.nameHash = uint64(w.query.Name.Sum(w.view.Zones.Seed()))
+	}
+	return w.nameHash
+}
+
+// expect prepares the rate limiter for an answer to the question.
+func (w *worker) expect() {
+	if w.limited {
+		w.gen.Limits.Rates.Prefetch(w.peer.Remote.Addr(), policy.Positive, w.nameKey())
+	}
 }
 
 // deliver sends the reply, or what the rate limiter leaves of it.

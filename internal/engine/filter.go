@@ -89,7 +89,7 @@ func (w *worker) block(r *Recursion) int {
 	b.SetRcode(wire.NoError)
 	w.ede, w.edeText = v.EDE, v.Text
 	w.path, w.list, w.line = event.Policy, v.List, v.Line
-	class, key := policy.NoData, uint64(w.view.Zones.Seed().Hash(w.query.Name.Name()))
+	class, key := policy.NoData, w.nameKey()
 	ok := true
 	switch v.Action {
 	case filter.Drop:
@@ -229,7 +229,7 @@ func (w *worker) renamed(to *alias, a *cache.Answer) int {
 	if !ok {
 		b.Truncate()
 	}
-	return w.deliver(policy.Positive, uint64(w.view.Zones.Seed().Hash(w.query.Name.Name())))
+	return w.deliver(policy.Positive, w.nameKey())
 }
 
 // A PolicyResult is what a policy does with a question.

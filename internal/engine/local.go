@@ -82,7 +82,7 @@ func (w *worker) answerHost(m hosts.Match) int {
 	if w.builder.Rcode() == wire.NXDomain {
 		class = policy.NXDomain
 	}
-	return w.deliver(class, uint64(w.view.Zones.Seed().Hash(w.query.Name.Name())))
+	return w.deliver(class, w.nameKey())
 }
 
 // appendHost makes the reply that a match is. It reports false if there is no room.

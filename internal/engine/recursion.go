@@ -61,6 +61,7 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 	}
 	key := w.cacheKey()
 	now := w.cacheTime(r.Cache)
+	w.expect()
 	hit, ok := r.Cache.Answer(key, now, w.builder.Rest())
 	if ok && !hit.Stale {
 		w.record.CacheLookup(telemetry.LookupHit)
@@ -165,7 +166,7 @@ func (w *worker) cached(hit *cache.Hit) int {
 // configuration says.
 func (w *worker) reorder() {
 	if r := w.view.Recursion; r != nil && r.Order != wire.OrderFixed && w.builder.Count(wire.Answer) > 1 {
-		w.order.Apply(&w.builder, r.Order, uint64(w.view.Zones.Seed().Hash(w.query.Name.Name()))^uint64(w.query.Type)<<48)
+		w.order.Apply(&w.builder, r.Order, w.nameKey()^uint64(w.query.Type)<<48)
 	}
 }
 
@@ -203,14 +204,14 @@ func (w *worker) classOfCached(hit *cache.Hit) (policy.Class, uint64) {
 	if !w.limited {
 		return policy.Positive, 0
 	}
-	name := &w.query.Name
-	switch seed := w.view.Zones.Seed(); {
+	switch {
 	case hit.Rcode == wire.NXDomain:
-		return policy.NXDomain, uint64(seed.Hash(name.Name()[name.Start(max(name.Labels-2, 0)):]))
+		name := &w.query.Name
+		return policy.NXDomain, uint64(name.Hash(w.view.Zones.Seed(), max(name.Labels-2, 0)))
 	case hit.Counts[wire.Answer] == 0:
-		return policy.NoData, uint64(seed.Hash(name.Name()))
+		return policy.NoData, w.nameKey()
 	default:
-		return policy.Positive, uint64(seed.Hash(name.Name()))
+		return policy.Positive, w.nameKey()
 	}
 }
 

@@ -108,7 +108,7 @@ func (w *worker) rewrite(r *Recursion) int {
 	b.SetRcode(wire.NoError)
 	w.ede, w.edeText = v.Zone.EDE, v.Zone.Text
 	w.path, w.list, w.line, w.policed = event.Policy, v.Zone.Number, 0, true
-	class, key := policy.NoData, uint64(w.view.Zones.Seed().Hash(w.query.Name.Name()))
+	class, key := policy.NoData, w.nameKey()
 	ok := true
 	switch v.Action {
 	case rpz.Drop:

@@ -179,6 +179,26 @@ func (g *Generation) view(peer *server.Peer, key []byte) *View {
 	return &g.View
 }
 
+// A last is which view the client of the last unsigned query has, whom the next is often of.
+type last struct {
+	gen           *Generation
+	remote, local netip.Addr
+	port          uint16 // of local
+	view          *View
+}
+
+// chosen is view, for the query in hand.
+func (w *worker) chosen(g *Generation, peer *server.Peer, key []byte) *View {
+	l := &w.last
+	if key != nil {
+		return g.view(peer, key)
+	}
+	if remote := peer.Remote.Addr(); l.gen != g || l.remote != remote || l.local != peer.Local || l.port != peer.LocalPort {
+		*l = last{gen: g, remote: remote, local: peer.Local, port: peer.LocalPort, view: g.view(peer, nil)}
+	}
+	return l.view
+}
+
 // ViewFor returns the view of a client that asks at local, and signs with key if that is not nil.
 func (g *Generation) ViewFor(client netip.Addr, local netip.AddrPort, key []byte) *View {
 	return g.view(&server.Peer{Remote: netip.AddrPortFrom(client, 0), Local: local.Addr(), LocalPort: local.Port()}, key)

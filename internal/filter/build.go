@@ -72,7 +72,7 @@ func (b *Builder) resize(groups int) {
 		b.joined = append(append(b.joined[:0], own...), suffix...)
 		b.rebuilt.Set(b.joined)
 		of := space(e[1] & flagSpace >> spaceShift)
-		b.place(hashOf(seedOf(t.seed, of), &b.rebuilt), offset)
+		b.place(b.rebuilt.Hash(seedOf(t.seed, of), 0), offset)
 	})
 }
 
@@ -91,13 +91,6 @@ func (b *Builder) walk(f func(offset uint32, e []byte)) {
 			at = len(chunk) - len(rest)
 		}
 	}
-}
-
-func hashOf(h wire.Seed, name *wire.SplitName) wire.Seed {
-	for i := name.Labels - 1; i >= 0; i-- {
-		h = h.Label(name.From(name.Start(i)))
-	}
-	return h
 }
 
 // place makes the table point to an entry.

@@ -357,7 +357,7 @@ func (t *Table) walkName(name []byte, f func(offset uint32, it *item)) {
 	if len(t.groups) == 0 {
 		return
 	}
-	at, tag := t.place(hashOf(seedOf(t.seed, spaceName), &split))
+	at, tag := t.place(split.Hash(seedOf(t.seed, spaceName), 0))
 	for {
 		g := &t.groups[at]
 		for i := range g.tags {

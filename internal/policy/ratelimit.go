@@ -8,6 +8,8 @@ import (
 	"math/bits"
 	"net/netip"
 	"sync/atomic"
+
+	"port53/internal/hugepage"
 )
 
 // A Class is a kind of response. Each has limits of its own.
@@ -203,6 +205,7 @@ func NewRateLimiter(o RateOptions) (*RateLimiter, error) {
 		mask4:   ^uint32(0) << (32 - o.IPv4Prefix),
 		mask6:   addr128{^uint64(0), ^uint64(0)},
 	}
+	hugepage.Advise(l.table)
 	if o.IPv6Prefix <= 64 {
 		l.mask6 = addr128{hi: ^uint64(0) << (64 - o.IPv6Prefix)}
 	} else {
@@ -262,16 +265,11 @@ func (l *RateLimiter) Check(now int64, client netip.Addr, class Class, key uint6
 }
 
 func (l *RateLimiter) check(now int64, client netip.Addr, class Class, key uint64) Verdict {
-	n := l.network(client)
-	h := fold(n.hi^l.seed[0], n.lo^l.seed[1])
-	if class == Error {
-		key = 0
-	}
-	h1 := fold(h^key^l.seed[4], l.seed[5]+uint64(class)<<1)
-	h2 := fold(h^l.seed[2], l.seed[3])
+	h := l.clientHash(client)
+	keyHash, networkHash := l.keyHash(h, class, key), fold(h^l.seed[2], l.seed[3])
 
 	// A network that is at its ceiling gets nothing, and its names take no room.
-	set, id := l.find(h2, tierNetwork)
+	set, id := l.find(networkHash, tierNetwork)
 	r := &l.rates[tierNetwork]
 	tokens := r.tokens(now)
 	at, word := set.lookup(id)
@@ -280,7 +278,7 @@ func (l *RateLimiter) check(now int64, client netip.Addr, class Class, key uint6
 	}
 	// Its key's bucket first: one name that is asked for too often is to cost the
 	// network nothing else.
-	keySet, keyID := l.find(h1, tierKey)
+	keySet, keyID := l.find(keyHash, tierKey)
 	if v := l.take(keySet, keyID, now, class, tierKey); v != Send {
 		return v
 	}
@@ -288,6 +286,27 @@ func (l *RateLimiter) check(now int64, client netip.Addr, class Class, key uint6
 		return Send
 	}
 	return l.take(set, id, now, class, tierNetwork)
+}
+
+// Prefetch has the processor load what Check will read for a response of this class and key, while the
+// caller makes the response: of many names, few buckets are in the processor's caches.
+func (l *RateLimiter) Prefetch(client netip.Addr, class Class, key uint64) {
+	set, _ := l.find(l.keyHash(l.clientHash(client), class, key), tierKey)
+	prefetch(set)
+}
+
+// clientHash returns the hash of a client's network.
+func (l *RateLimiter) clientHash(client netip.Addr) uint64 {
+	n := l.network(client)
+	return fold(n.hi^l.seed[0], n.lo^l.seed[1])
+}
+
+// keyHash returns the hash of a class and key of the client network whose hash is h.
+func (l *RateLimiter) keyHash(h uint64, class Class, key uint64) uint64 {
+	if class == Error {
+		key = 0
+	}
+	return fold(h^key^l.seed[4], l.seed[5]+uint64(class)<<1)
 }
 
 // Network returns the client network that a client is of: all of it shares the limits.

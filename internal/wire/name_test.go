@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -114,6 +115,37 @@ func TestSplitName(t *testing.T) {
 	s.Cut(1)
 	if s.Labels != 1 || s.Len() != 11 || s.Name()[0] != 9 {
 		t.Errorf("without its first label: %d labels, %q", s.Labels, s.Name())
+	}
+}
+
+// TestHashOfSplitName has the hashes of a whole name depend on all of it, on its seed, and on nothing that
+// was in the same place before.
+func TestHashOfSplitName(t *testing.T) {
+	var s, used wire.SplitName
+	sums, hashes := map[wire.Seed]string{}, map[wire.Seed]string{}
+	for length := range 40 {
+		label := bytes.Repeat([]byte{'a'}, length+1)
+		for i := range label {
+			for _, seed := range []wire.Seed{1, 2} {
+				name := append(append([]byte{byte(len(label))}, label...), 0)
+				name[1+i] = 'B'
+				s.Set(name)
+				used.Set(append([]byte{63}, append(bytes.Repeat([]byte{0xFF}, 63), 0)...))
+				used.Set(bytes.ToUpper(name))
+				sum, hash := s.Sum(seed), s.Hash(seed, 0)
+				if used.Sum(seed) != sum || used.Hash(seed, 0) != hash {
+					t.Fatalf("%q: the hash depends on what was there before", name)
+				}
+				if hash != seed.Hash(s.Name()) || s.Hash(seed, 1) != seed {
+					t.Fatalf("%q: not the hash of its labels", name)
+				}
+				key := fmt.Sprint(seed, name)
+				if other := sums[sum] + hashes[hash]; other != "" {
+					t.Fatalf("%s has the hash of %s", key, other)
+				}
+				sums[sum], hashes[hash] = key, key
+			}
+		}
 	}
 }
 

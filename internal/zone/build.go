@@ -10,6 +10,7 @@ import (
 	"slices"
 	"unsafe"
 
+	"port53/internal/hugepage"
 	"port53/internal/wire"
 )
 
@@ -428,7 +429,7 @@ func (b *Builder) Build() (*Zone, []Problem) {
 		c.twice = append(append(c.twice, b.apex[:n]...), b.apex...)
 	}
 	z.data = make([]byte, firstNode, firstNode+b.estimate+2048)
-	adviseHuge(z.data)
+	hugepage.Advise(z.data)
 	for id := range uint32(b.owners.n) {
 		if o := b.owners.at(id); o.head == 0 && o.flags&ownerNSEC3 != 0 {
 			continue // left out
@@ -672,7 +673,7 @@ func (c *compiler) link() {
 	}
 	z.names = names
 	z.index = make([]uint64, names+names*2/5+1) // load 0.71
-	adviseHuge(z.index)
+	hugepage.Advise(z.index)
 	for id := range uint32(b.owners.n) {
 		o := b.owners.at(id)
 		if o.flags&ownerNSEC3 != 0 {

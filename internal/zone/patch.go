@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"port53/internal/hugepage"
 	"port53/internal/wire"
 )
 
@@ -424,7 +425,7 @@ func (p *patcher) room(n int) {
 	data := p.old.data
 	if cap(data)-len(data) < n {
 		grown := make([]byte, len(data), len(data)+n+max(len(data)/growthShare, leastGrowth))
-		adviseHuge(grown[:cap(grown)])
+		hugepage.Advise(grown[:cap(grown)])
 		copy(grown, data)
 		data = grown
 	}
