@@ -71,13 +71,13 @@ resolvers by the queries that they send for names in that zone.
 --active also sends unusual queries, hundreds of them. --intrusive may keep a weak
 server from serving others, and needs --i-own-this.
 
-Each report has a score out of 100: a failed check costs 60, 25, 8 or 2 points for
-critical, high, medium and low severity, a warning half of that. --compare shows what
+Each report has a score out of 100: a failed check costs 60 points at critical severity, 25
+at high, 8 at medium and 2 at low; a warning costs half of that. --compare shows what
 is new and what is gone in the second of two JSON reports, whose format "check schema" describes.
 
-Exit codes: 0 no check of the severity of --fail-on or higher failed, 1 at least one such
-check failed, 2 usage error, 3 none failed, but a target, or a check of that severity or
-higher, could not be measured. Addresses in a network that do not answer do not lead to exit
+Exit codes: 0 no check failed at or above the severity given with --fail-on, 1 at least one
+such check failed, 2 usage error, 3 none failed, but a target, or a check at or above that
+severity, could not be measured. Addresses in a network that do not answer do not lead to exit
 code 3, unless none of them answers.`,
 		Example: `  port53 check example.com
   port53 check 192.0.2.53 --zone example.com
@@ -346,7 +346,7 @@ func (c *checkCommand) run(ctx context.Context, s *streams, args []string) error
 	case missed:
 		return failure(
 			exitUnmeasured,
-			"is it an address where somebody answers, and does nothing on the way drop the questions?",
+			"does a DNS server run at this address? does a firewall on the way drop the queries?",
 			"not every target could be measured",
 		)
 	}

@@ -49,7 +49,7 @@ func (c *checkTargets) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.resolvConf, "resolv-conf", query.ResolvConf, "the file that lists the system's resolvers")
 	f.IntVar(&c.max, "max-targets", check.MaxTargets, "the most addresses that one network or range may have")
 	f.IntVar(&c.atOnce, "at-once", 64, "targets to examine at the same time")
-	f.Uint16Var(&c.port, "dns-port", 53, "the port of servers given or found without one")
+	f.Uint16Var(&c.port, "dns-port", 53, "the port of servers whose port is not given")
 	f.StringVar(&c.probeZone, "probe-zone", "",
 		"a zone delegated to this machine: judge resolvers by the queries they send for names in it")
 	f.StringVar(&c.probeListen, "probe-listen", ":53", "the address to serve the probe zone on")

@@ -109,10 +109,12 @@ func newConfigCheck(s *streams) *cobra.Command {
 		Use:   "check [FILE] [--client ADDRESS [--at ADDRESS] [--key NAME]]",
 		Short: "Check a configuration and its zones as serve would",
 		Long: `check validates a configuration as serve would. It reads every zone file, looks up the user
-that the setting "user" names, and tests whether the listen addresses can be bound; those that
-the running port53 uses itself count as free. Run by root, it reads the files as that user, because each reload does so.
-Each error has its position, FILE:LINE:COLUMN, and says what to do. FILE is the same as
---config FILE.
+that the setting "user" names, and tests whether the listen addresses can be bound; addresses
+already in use by the running port53 count as free. If root runs it, it reads the files as that
+user, because each reload does so. Each error has its position, FILE:LINE:COLUMN, and says what
+to do.
+
+The argument FILE does the same as --config FILE.
 
 With --client it shows which view that client gets and what it may do, and reads no
 zones.
@@ -215,8 +217,9 @@ func newConfigShow(s *streams) *cobra.Command {
 		Use:   "show [FILE]",
 		Short: "Print every setting in effect and where it comes from",
 		Long: `show prints each key with its value and its origin: default, or the FILE:LINE that
-sets it. Zones added with port53 zone add are included. Zone files are not read. FILE is
-the same as --config FILE.
+sets it. Zones added with port53 zone add are included. Zone files are not read.
+
+The argument FILE does the same as --config FILE.
 
 Similar: named-checkconf -p, nsd-checkconf -v, unbound-checkconf -o, knotc conf-read.`,
 		Example: `  port53 config show port53.yaml

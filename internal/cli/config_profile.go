@@ -23,13 +23,13 @@ configuration) and the encrypted transports that it serves:
 
   apple     a configuration profile (.mobileconfig) for iOS, iPadOS, macOS and tvOS
   dnr       the DHCP options of RFC 9463, in words and in hexadecimal
-  kea       the same as option-data of Kea, for DHCPv4 and DHCPv6
-  dnsmasq   the same for dnsmasq.conf
-  dhcpd     the same for dhcpd.conf of ISC DHCP
-  networkd  the same for a .network file of systemd-networkd (DHCPv4)
+  kea       these options, written as option-data for Kea (DHCPv4 and DHCPv6)
+  dnsmasq   these options, written for dnsmasq.conf
+  dhcpd     these options, written for dhcpd.conf of ISC DHCP
+  networkd  these options, written for a .network file of systemd-networkd (DHCPv4)
 
-Addresses are those of the listeners; where these are 0.0.0.0 or ::, name them with
---address. A DHCPv6 option announces one transport only: DNS over TLS if it is served, else
+Addresses are those of the listeners. If a listener has 0.0.0.0 or ::, give the addresses that
+clients use with --address. A DHCPv6 option announces one transport only: DNS over TLS if it is served, else
 HTTPS, else QUIC.
 
 The same name gives the same identifiers, so that a new Apple profile replaces the

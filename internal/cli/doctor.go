@@ -64,7 +64,7 @@ Exit codes: 0 no problems, 1 problems found, 2 the examination failed.`,
 	configFlag(cmd, &file)
 	cmd.Flags().
 		StringArrayVar(&probe, "probe", nil, "find out which packet sizes get through to this `server`: an address, or "+
-			"forward for the configured forwarders")
+			`the word "forward" (the configured forwarders)`)
 	cmd.Flags().BoolVar(&all, "all", false, "also show what is fine")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd

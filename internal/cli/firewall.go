@@ -341,8 +341,8 @@ func firewallApply(s *streams) *cobra.Command {
 		Long: `apply tests the rules as check does, loads them, and remembers which rules of port53 were
 loaded before. With --confirm TIME it goes back to those rules (or to none, if there were
 none) after TIME, unless port53 firewall confirm is run before then: you cannot lock yourself
-out. apply refuses rules that would cut off the SSH session it runs in. Rules that are already
-loaded are left alone.
+out. apply refuses rules that would cut off the SSH session it runs in. If the same rules are
+already loaded, apply changes nothing.
 
 With --role none, only this machine itself can reach ports 53 and 853, over UDP and TCP. When
 the rules are loaded, apply proves this: a network namespace with foreign addresses tries each

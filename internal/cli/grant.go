@@ -25,8 +25,8 @@ func newGrant(s *streams) *cobra.Command {
 		Short: "Manage who may read and change zones: API tokens, update keys, client certificates",
 		Long: `A grant covers zones, names, record types and verbs: read, change, notify, sign, admin.
 Its holder presents a token to the API, signs updates and transfers with a TSIG key, or
-presents a client certificate over TLS, to either. Grants created with add are in
-state_dir; others are in the configuration, under "tokens", "keys" and
+presents a client certificate over TLS, both at the API and for updates and transfers.
+Grants created with add are in state_dir; others are in the configuration, under "tokens", "keys" and
 "client_certificates".`,
 		Example: `  port53 grant add externaldns --zone example.com --for external-dns
   port53 grant list
@@ -237,10 +237,10 @@ func newGrantAdd(s *streams) *cobra.Command {
 		Short: "Create a token or key, or admit a client certificate, and print its client's configuration",
 		Long: `add creates an API token, or a key for updates and transfers. It takes effect at once and
 survives restarts. The secret is printed only this once; the server stores a token as a
-hash. With --cert or --pin nothing is created: the holder of that client certificate is known
-by its public key, at the API and over DNS over TLS and QUIC.
---for names the client program: it gets the rights it needs, unless other flags say
-otherwise, and the lines for its configuration are printed.
+hash. With --cert or --pin no secret is created: the server recognizes the holder of that client
+certificate by the public key, at the API and on connections of DNS over TLS and DNS over QUIC.
+--for names the client program: the grant gets the rights that this program needs, unless other
+flags say otherwise, and the lines for the program's configuration are printed.
 
 Without --for, the new grant allows read and change for all names and types in the zones.
 Exit codes: 0 created, 1 refused, 2 no server was reached.`,
@@ -410,12 +410,12 @@ func newGrantRevoke(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "revoke NAME",
 		Short: "Revoke a token, key or certificate added by grant add",
-		Long: `revoke removes a token, a key or a client certificate, at once and for good, for
-connections that are open as well. To revoke one that the configuration has, delete it
+		Long: `revoke removes a token, a key or a client certificate, at once and for good, also on
+connections that are already open. To revoke one that the configuration has, delete it
 there and reload.
 
-If after this nobody may change a zone any more, first write its changes to its file with
-port53 zone sync: a zone that nobody may change has no journal. From the next restart on, or
+Before you revoke the last grant that lets anybody change a zone, write the zone's changes to
+its file with port53 zone sync: a zone that nobody may change has no journal. From the next restart on, or
 once the zone file has a newer serial, changes that are not in the file are lost.
 Exit codes: 0 revoked, 1 refused, 2 no server was reached.`,
 		Example: "  port53 grant revoke externaldns",

@@ -29,8 +29,8 @@ func newImport(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Convert another name server's configuration",
-		Long: "import converts the configuration of another server, including the files it includes, to\n" +
-			"port53's. On standard error it says for each statement whether it is converted,\n" +
+		Long: "import converts another server's configuration, with the files that it includes, to a port53\n" +
+			"configuration. On standard error it says for each statement whether it is converted,\n" +
 			"converted with changes, not converted or not supported yet, and why. What is missing is also listed\n" +
 			"at the top of the result. Zone files stay where they are. Supported formats:\n\n" + convert.Formats() + `
 What is converted keeps its meaning where possible. Otherwise the result allows less than

@@ -45,8 +45,8 @@ func newKeyNew(s *streams) *cobra.Command {
 		Use:        "new NAME",
 		SuggestFor: []string{"add", "create", "generate"}, // what other commands and servers call it
 		Short:      "Create a key, and print each side's configuration",
-		Long: `new writes a random key to a file readable only by its owner: the configured user, if
-run by root. It then prints the lines for port53.yaml, nsupdate, BIND, Knot,
+		Long: `new writes a random key to a file readable only by its owner. If root runs this command,
+the owner is the user that the configuration names. new then prints the lines for port53.yaml, nsupdate, BIND, Knot,
 external-dns, cert-manager, lego, certbot and Kea. The file can be named in the setting
 "secret_file" of the configuration, and given to nsupdate -k and similar tools. An existing
 file is not overwritten.

@@ -42,11 +42,12 @@ func newProve(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prove [--config FILE | --role none]",
 		Short: "Prove that the running server allows exactly what its configuration permits",
-		Long: `prove sends packets to the running server to test whether it allows queries, recursion,
-transfers, updates, NOTIFY, use of the API and reading the metrics to exactly the clients to
-which its configuration allows them (its contract: see "expose" in docs/CONFIG.md). It tests
-from this machine, and through a temporary network namespace from foreign addresses, over UDP
-and TCP, TLS and HTTPS where they are served, IPv4 and IPv6.
+		Long: `prove sends packets to the running server to test that exactly those clients that its
+configuration permits can query, use recursion, transfer, update, send NOTIFY, use the API and
+read the metrics. What the configuration permits is called the contract: see "expose" in
+docs/CONFIG.md. prove tests from this machine, and through a temporary network namespace from
+foreign addresses: over UDP and TCP, over TLS and HTTPS if they are served, and over both IPv4
+and IPv6.
 
 It sends queries, recursive queries, transfer requests, updates and NOTIFY messages without a key,
 and many queries with large answers; it also asks for the version and the metrics. It checks which

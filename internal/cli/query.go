@@ -215,8 +215,19 @@ func (s *streams) complain(hint, format string, args ...any) {
 	}
 }
 
+// askEach does what each asking wants and returns the worst exit code. Where a word that is no type may
+// be the cause of what fails, that is told first, and complaints after it; a complaint that is the same
+// for two askings, as of a server without an address, is printed once.
 func (s *streams) askEach(ctx context.Context, line *commandLine, words []string) int {
-	code, said := exitOK, false
+	code, said, last := exitOK, false, ""
+	var complaints []string
+	waits := false // for the end, with complaints
+	for _, a := range line.askings {
+		waits = waits || a.notType != ""
+		if a.notType != "" && a.notType == strings.ToUpper(a.notType) {
+			s.tellNotType(a)
+		}
+	}
 	for _, a := range line.askings {
 		if ctx.Err() != nil {
 			break
@@ -225,13 +236,34 @@ func (s *streams) askEach(ctx context.Context, line *commandLine, words []string
 			fmt.Fprintf(s.out, "; port53 query %s\n", query.Printable([]byte(strings.Join(hidden(words), " "))))
 			said = true
 		}
-		one := s.askOne(ctx, a)
-		if a.notType != "" && (one != exitOK || a.notType == strings.ToUpper(a.notType)) {
-			fmt.Fprintf(s.err, "port53: hint: %s is not a record type, so it was queried as a name; for a type, write -t TYPE\n", a.notType)
+		var complaint strings.Builder
+		held := *s
+		held.err = &complaint
+		one := held.askOne(ctx, a)
+		if a.notType != "" && one != exitOK && a.notType != strings.ToUpper(a.notType) {
+			s.tellNotType(a)
+		}
+		if text := complaint.String(); text != last {
+			complaints, last = append(complaints, text), text
+		}
+		if !waits {
+			fmt.Fprint(s.err, strings.Join(complaints, ""))
+			complaints = nil
 		}
 		code = max(code, one)
 	}
+	fmt.Fprint(s.err, strings.Join(complaints, ""))
 	return code
+}
+
+// tellNotType says that a word behind a name was taken for another name.
+func (s *streams) tellNotType(a *asking) {
+	fmt.Fprintf(
+		s.err,
+		"port53: hint: %s is not a known record type, so it is taken for a second name; "+
+			"write an unknown type by number, such as TYPE65280\n",
+		a.notType,
+	)
 }
 
 // askOne does what one asking wants and returns its exit code.
@@ -252,7 +284,10 @@ func (s *streams) askOne(ctx context.Context, a *asking) int {
 	servers, err := a.servers(ctx)
 	if err != nil {
 		hint := "name another server: @SERVER"
-		if errors.Is(err, errPort) {
+		switch {
+		case errors.Is(err, errLookup):
+			hint = "name the server by its address, such as @192.0.2.1"
+		case errors.Is(err, errPort):
 			hint = "correct the port: @ADDRESS:PORT, such as @192.0.2.1:53"
 		}
 		s.complain(hint, "%v", err)
@@ -374,7 +409,7 @@ func (a *asking) servers(ctx context.Context) ([]netip.AddrPort, error) {
 		} else {
 			addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 			if err != nil {
-				return nil, fmt.Errorf("server %s: its address cannot be found: %w", host, lookupCause(err))
+				return nil, fmt.Errorf("server %s: %w: %w", host, errLookup, lookupCause(err))
 			}
 			a.style.ServerName = host
 		}
@@ -396,8 +431,12 @@ func (a *asking) servers(ctx context.Context) ([]netip.AddrPort, error) {
 	return servers, nil
 }
 
-// errPort begins the error of a server whose port is none.
-var errPort = errors.New("port")
+var (
+	// errPort begins the error of a server whose port is none.
+	errPort = errors.New("port")
+	// errLookup begins the error of a server whose name has no address.
+	errLookup = errors.New("its address cannot be looked up")
+)
 
 // splitServer takes HOST, HOST#PORT, HOST:PORT or [ADDRESS]:PORT apart. port is 0 if
 // there is none.
@@ -427,11 +466,23 @@ func splitServer(s string) (host string, port uint16, err error) {
 	return host, uint16(v), nil
 }
 
-// lookupCause returns what the system's resolver says, without what was looked up.
+// lookupCause returns what the system's resolver says, without what was looked up. The resolver's
+// address is named as such, lest it be taken for the server's.
 func lookupCause(err error) error {
-	var d *net.DNSError
-	if errors.As(err, &d) {
-		return errors.New(d.Err)
+	d, ok := errors.AsType[*net.DNSError](err)
+	if !ok {
+		return err
 	}
-	return err
+	host, _, splitErr := net.SplitHostPort(d.Server)
+	switch {
+	case splitErr != nil || d.IsNotFound:
+		return errors.New(d.Err)
+	case d.IsTimeout:
+		return fmt.Errorf("the system's resolver %s does not answer", host)
+	}
+	cause := d.Err
+	if i := strings.LastIndex(cause, ": "); i >= 0 {
+		cause = cause[i+2:] // behind "dial udp ADDRESS: connect: "
+	}
+	return fmt.Errorf("the system's resolver %s cannot be used: %s", host, cause)
 }

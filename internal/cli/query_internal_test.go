@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -292,6 +294,28 @@ func TestSplitServer(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%q: %s, want %s", s, got, want)
+		}
+	}
+}
+
+// TestLookupCause reads what the system says when the name of a server cannot be looked up: the address in it is
+// that of the system's resolver, and must not be taken for the server's.
+func TestLookupCause(t *testing.T) {
+	const at = "192.0.2.53:53"
+	for want, err := range map[string]error{
+		"no such host": &net.DNSError{Err: "no such host", Server: at, IsNotFound: true},
+		"the system's resolver 192.0.2.53 cannot be used: network is unreachable": &net.DNSError{
+			Err: "dial udp 192.0.2.53:53: connect: network is unreachable", Server: at,
+		},
+		"the system's resolver 192.0.2.53 cannot be used: server misbehaving": &net.DNSError{Err: "server misbehaving", Server: at},
+		"the system's resolver 192.0.2.53 does not answer": &net.DNSError{
+			Err: "read udp 192.0.2.1:40000->192.0.2.53:53: i/o timeout", Server: at, IsTimeout: true,
+		},
+		"no server": &net.DNSError{Err: "no server"},
+		"another":   errors.New("another"),
+	} {
+		if got := lookupCause(err).Error(); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

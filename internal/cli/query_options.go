@@ -48,8 +48,8 @@ func mannerOptions() []queryOption {
 			help: "accept a truncated reply",
 			set:  onOff(func(a *asking) *bool { return &a.route.UDPOnly }),
 		},
-		{long: "timeout", plus: "time timeout", arg: "SECONDS", help: "how long to wait for a reply (5)", set: setTimeout},
-		{long: "tries", plus: "tries", arg: "N", help: "how many times to ask each server (3)", set: setTries(0)},
+		{long: "timeout", plus: "time timeout", arg: "SECONDS", help: "how long to wait for a reply (default 5)", set: setTimeout},
+		{long: "tries", plus: "tries", arg: "N", help: "how many times to ask each server (default 3)", set: setTries(0)},
 		{long: "retry", plus: "retry", arg: "N", help: "how many times to retry: one less than --tries", set: setTries(1)},
 		{
 			long: "fail",
@@ -57,16 +57,16 @@ func mannerOptions() []queryOption {
 			help: "accept SERVFAIL instead of trying the next server",
 			set:  func(a *asking, _ string, on bool) error { a.next = !on; return nil },
 		},
-		{long: "recurse", plus: "rdflag recurse rd", help: "request recursion (on)", set: flag(wire.FlagRD)},
+		{long: "recurse", plus: "rdflag recurse rd", help: "request recursion (default: on)", set: flag(wire.FlagRD)},
 		{long: "dnssec", plus: "dnssec do doflag", help: "request DNSSEC records (DO)", set: setDNSSEC},
 		{long: "cd", plus: "cdflag cd", help: "ask the server not to validate (CD)", set: flag(wire.FlagCD)},
-		{long: "ad", plus: "adflag ad", help: "ask whether the server validated (AD) (on)", set: flag(wire.FlagAD)},
+		{long: "ad", plus: "adflag ad", help: "ask whether the server validated (AD; default: on)", set: flag(wire.FlagAD)},
 		{plus: "aaflag aaonly", set: flag(wire.FlagAA)},
 		{plus: "tcflag", set: flag(wire.FlagTC)},
 		{plus: "raflag", set: flag(wire.FlagRA)},
 		{plus: "zflag", set: flag(0x40)},
-		{long: "edns", plus: "edns", arg: "[VERSION]", help: "use EDNS (on, version 0)", set: setEDNS},
-		{long: "bufsize", plus: "bufsize", arg: "OCTETS", help: "the largest reply over UDP (1232)", set: setBufsize},
+		{long: "edns", plus: "edns", arg: "[VERSION]", help: "use EDNS (default: on, version 0)", set: setEDNS},
+		{long: "bufsize", plus: "bufsize", arg: "OCTETS", help: "the largest reply over UDP (default 1232)", set: setBufsize},
 		{plus: "ednsflags", arg: "[FLAGS]", set: func(a *asking, arg string, on bool) error {
 			if !on || arg == "" {
 				arg = "0"
@@ -77,7 +77,7 @@ func mannerOptions() []queryOption {
 			return err
 		}},
 		{long: "nsid", plus: "nsid", help: "ask for the name server identifier", set: emptyOption(wire.OptionNSID)},
-		{long: "cookie", plus: "cookie", arg: "[HEX]", help: "send a DNS cookie (on, a fresh one)", set: setCookie},
+		{long: "cookie", plus: "cookie", arg: "[HEX]", help: "send a DNS cookie (default: on, with a fresh cookie)", set: setCookie},
 		{
 			long: "expire", plus: "expire", help: "ask a secondary how long until its copy of the zone expires",
 			set: emptyOption(wire.OptionExpire),
@@ -87,7 +87,7 @@ func mannerOptions() []queryOption {
 		{long: "option", plus: "ednsopt", arg: "CODE[:HEX]", help: "send any other EDNS option", set: setOption},
 		{long: "subnet", plus: "subnet", arg: "NETWORK", help: "send this client subnet (ECS); 0: none", set: setSubnet},
 		{long: "opcode", plus: "opcode", arg: "OPCODE", help: "the opcode (default QUERY)", set: setOpcode},
-		{long: "id", plus: "qid", arg: "ID", help: "the query's ID (random)", set: setID},
+		{long: "id", plus: "qid", arg: "ID", help: "the query's ID (default: random)", set: setID},
 		{long: "header-only", plus: "header-only", help: "send no question", set: onOff(func(a *asking) *bool { return &a.q.NoQuestion })},
 	}
 }
@@ -131,12 +131,24 @@ func wayOptions() []queryOption {
 			help: "explain the answer for this client",
 			set:  text(func(a *asking) *string { return &a.view.client }),
 		},
-		{long: "config", arg: "FILE", help: "that port53's configuration", set: text(func(a *asking) *string { return &a.config })},
-		{long: "socket", arg: "PATH", help: "that port53's control socket", set: text(func(a *asking) *string { return &a.socket })},
+		{
+			long: "config",
+			arg:  "FILE",
+			help: "with --explain: the running port53's configuration",
+			set:  text(func(a *asking) *string { return &a.config }),
+		},
+		{
+			long: "socket",
+			arg:  "PATH",
+			help: "with --explain: the running port53's control socket",
+			set:  text(func(a *asking) *string { return &a.socket }),
+		},
 	}
 }
 
 // printOptions say what is printed.
+//
+// In one piece: it is a table of options.
 func printOptions() []queryOption {
 	style := func(field func(*query.Style) *bool) func(*asking, string, bool) error {
 		return onOff(func(a *asking) *bool { return field(&a.style) })
@@ -156,31 +168,36 @@ func printOptions() []queryOption {
 		{
 			long: "meaning",
 			plus: "meaning",
-			help: "print what the answer means (on)",
+			help: "print what the answer means (default: on)",
 			set:  style(func(s *query.Style) *bool { return &s.Meaning }),
 		},
 		{
 			long: "comments",
 			plus: "comments",
-			help: "print header, EDNS and section titles (on)",
+			help: "print header, EDNS and section titles (default: on)",
 			set:  style(func(s *query.Style) *bool { return &s.Comments }),
 		},
 		{
 			long: "question",
 			plus: "question",
-			help: "print the question (on)",
+			help: "print the question (default: on)",
 			set:  style(func(s *query.Style) *bool { return &s.Question }),
 		},
-		{long: "answer", plus: "answer", help: "print the answer section (on)", set: section(wire.Answer)},
-		{long: "authority", plus: "authority", help: "print the authority section (on)", set: section(wire.Authority)},
-		{long: "additional", plus: "additional", help: "print the additional section (on)", set: section(wire.Additional)},
+		{long: "answer", plus: "answer", help: "print the answer section (default: on)", set: section(wire.Answer)},
+		{long: "authority", plus: "authority", help: "print the authority section (default: on)", set: section(wire.Authority)},
+		{long: "additional", plus: "additional", help: "print the additional section (default: on)", set: section(wire.Additional)},
 		{
 			long: "stats",
 			plus: "stats",
-			help: "print time, server and size (on)",
+			help: "print time, server and size (default: on)",
 			set:  style(func(s *query.Style) *bool { return &s.Stats }),
 		},
-		{long: "command", plus: "cmd", help: "print the command line (on)", set: style(func(s *query.Style) *bool { return &s.Command })},
+		{
+			long: "command",
+			plus: "cmd",
+			help: "print the command line (default: on)",
+			set:  style(func(s *query.Style) *bool { return &s.Command }),
+		},
 		{long: "query", plus: "qr", help: "print the query too", set: style(func(s *query.Style) *bool { return &s.Query })},
 		{
 			long: "multiline",
@@ -210,7 +227,7 @@ func printOptions() []queryOption {
 		{
 			long: "resolv-conf",
 			arg:  "FILE",
-			help: "where the system's servers are listed (" + query.ResolvConf + ")",
+			help: "where the system's servers are listed (default " + query.ResolvConf + ")",
 			set:  text(func(a *asking) *string { return &a.resolvConf }),
 		},
 	}

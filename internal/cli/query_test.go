@@ -3,6 +3,7 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"os/exec"
@@ -33,6 +34,21 @@ func TestQueryInterrupted(t *testing.T) {
 		cancel()
 		if code != 1 || errOut.String() != "port53: error: interrupted\n" {
 			t.Errorf("%s: code %d, %q", way, code, errOut.String())
+		}
+	}
+}
+
+// TestQueryNoType asks with a word behind the name that is no type, of a server that cannot be asked: the
+// word is told of first, and the complaint, which is the same for both names, is printed once.
+func TestQueryNoType(t *testing.T) {
+	const want = "port53: hint: %s is not a known record type, so it is taken for a second name; " +
+		"write an unknown type by number, such as TYPE65280\n" +
+		"port53: error: no server has an address of the family that -4, -6 or -b leaves\nport53: hint: name another server: @SERVER\n"
+	for _, word := range []string{"FOO", "foo"} {
+		var out, errOut bytes.Buffer
+		code := cli.Main(t.Context(), []string{"query", "@127.0.0.1", "-6", "www.example", word}, strings.NewReader(""), &out, &errOut)
+		if text := fmt.Sprintf(want, word); code != 2 || errOut.String() != text {
+			t.Errorf("%s: code %d, got\n%s\nwant\n%s", word, code, errOut.String(), text)
 		}
 	}
 }

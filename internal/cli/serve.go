@@ -341,7 +341,7 @@ func newReload(s *streams) *cobra.Command {
 		Use:   "reload [--config FILE | --socket PATH]",
 		Short: "Reload the configuration and zones",
 		Long: `reload makes the running server reread changed zone files and the configuration file that
-it was started with, and switch to everything new at once. Errors are reported, and the
+it was started with, and put all changes into effect at once. Errors are reported, and the
 previous version stays in use. --config only says where the control socket is.
 
 Similar: rndc reload, rndc reconfig, nsd-control reload, knotc reload,
@@ -388,7 +388,7 @@ func statusCommand(s *streams, use, short, example string, args cobra.Positional
 		Use:   use,
 		Short: short,
 		Long: short + `. On a server with views, --view shows
-the zones that the view sees, and --client those that the client sees.
+the zones in that view, and --client those in the view that this client gets.
 
 Similar: rndc status, rndc zonestatus, nsd-control zonestatus, knotc zone-status.`,
 		Example: example,

@@ -57,7 +57,7 @@ could not be examined.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			x, err := store.Examine(args[0], judgeState)
 			if err != nil {
-				return failure(exitUsage, "name the directory that state_dir in the configuration names", "%v", err)
+				return failure(exitUsage, "give the directory that state_dir is set to in the configuration", "%v", err)
 			}
 			bad := 0
 			for i := range x.Files {

@@ -33,9 +33,9 @@ func newTop(s *streams) *cobra.Command {
 	var o topOptions
 	cmd := &cobra.Command{
 		Use:   "top [--once | --json [--follow]]",
-		Short: "Show live who queries the running server most, and for what",
+		Short: "Show, live, which clients query the running server most, and for what",
 		Long: `top shows eight tables, each with the most frequent first: clients, names, blocked names, lists,
-servers that are queried, response codes, types, and where answers came from. It shows the
+servers that this server queries, response codes, types, and where answers came from. It shows the
 last five to ten seconds, or with --all everything that is still kept (see top.keep in the configuration).
 
 Keys: tab, arrows or 1 to 8 for another table, s for another order, a to switch between

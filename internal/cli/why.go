@@ -35,7 +35,7 @@ they said, then what can be done.
 The ID is in three places: at the end of the text of the Extended DNS Error that the client got
 ("why=7f3a81xk"), in the query log, and in /v1/queries of the API. NAME is the queried name; a name of one label and
 eight characters needs a dot at its end, so that it is not taken for an ID. Without
-either, the latest problems are listed.
+an ID or a NAME, the latest problems are listed.
 
 why.record says what is remembered, and why.size how much memory that may take. Anyone who
 may use the control socket may use why.`,
@@ -51,7 +51,7 @@ may use the control socket may use why.`,
 	f.StringVar(&o.client, "client", "", "only for this client address or network")
 	f.StringVar(&o.since, "since", "", "only what is newer than this: an age such as 1h or 2d, or a point in time")
 	f.BoolVar(&o.json, "json", false, "print JSON")
-	f.IntVar(&o.limit, "limit", 0, "the most reports to print (default: 1 for a name or ID, 10 otherwise)")
+	f.IntVar(&o.limit, "limit", 0, "how many reports to print at most (default: 1 for a name or ID, 10 otherwise)")
 	return cmd
 }
 

@@ -29,9 +29,9 @@ func newZone(s *streams) *cobra.Command {
 		Use:   "zone",
 		Short: "Check and sign zone files, and manage the server's zones",
 		Long: `A primary zone usually has a zone file (RFC 1035, section 5); a secondary zone is
-transferred from its primaries. check, sign and verify work on files, without a server. So do
-keys with --dir, keys new, keys import, and ds without --seen and --gone. All others use the
-running server.`,
+transferred from its primaries. The commands "check", "sign" and "verify" work on files, without
+a server, and so do "keys --dir", "keys new" and "keys import", and "ds" unless --seen or --gone
+is given. All other commands use the running server.`,
 		Example: `  port53 zone check example.com.zone
   port53 zone status example.com
   port53 zone refresh example.com
@@ -446,8 +446,8 @@ func newZoneList(s *streams) *cobra.Command {
 		Use:   "list",
 		Short: "List the zones of the running server",
 		Long: `list prints for each of the server's zones its name, its serial, whether it is primary or
-secondary here, and the catalog zone that lists it, or (added) if port53 zone add added it. status shows
-more about each; --json adds where the configuration defines it.
+secondary here, and the catalog zone that lists it, or the word "(added)" if port53 zone add
+added it. status shows more about each zone; --json adds where the configuration defines the zone.
 
 Similar: rndc zonestatus, nsd-control zonestatus, knotc zone-status.`,
 		Example: `  port53 zone list

@@ -34,7 +34,8 @@ func newZoneAdd(s *streams) *cobra.Command {
 file, as a secondary of the given primaries, or from a template of the configuration.
 When the command returns, the zone is served and stored in state_dir: it survives reloads
 and restarts. A zone of the configuration, a member of a catalog zone, or a file that
-cannot be served is refused. The template named "default" applies to it as it does to other zones.
+cannot be served is refused. The template named "default" applies to an added zone
+as it does to other zones.
 
 Similar: rndc addzone, nsd-control addzone, knotc conf-set.
 Exit codes: 0 the zone is served, 1 refused, 2 no server was reached.`,

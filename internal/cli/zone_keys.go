@@ -25,10 +25,10 @@ func newZoneKeys(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys [--config FILE | --socket PATH | --dir DIR] ZONE",
 		Short: "Show a zone's DNSSEC keys and their states; roll, create and import keys",
-		Long: `keys shows the keys of a zone that the running server signs: for each key its tag, algorithm,
-purpose, the state of its DNSKEY record, signatures and DS record in resolvers' caches (hidden,
-rumoured, omnipresent, unretentive), what the next step waits for, and what the parent
-zone has.
+		Long: `keys shows the keys of a zone that the running server signs: for each key its tag, algorithm
+and purpose; for its DNSKEY record, its signatures and its DS record, their state in resolvers'
+caches (hidden, rumoured, omnipresent, unretentive); what the next step waits for; and what the
+parent zone has.
 
 With --dir it lists the key files of a directory, without a server: whether each key is
 published and signs now, according to the times in its files. The files are in BIND's
@@ -152,7 +152,7 @@ func newZoneKeysRoll(s *streams) *cobra.Command {
 		Short: "Roll the keys of a signed zone",
 		Long: `roll replaces keys with new ones, step by step. Each step is taken once all servers of the
 zone and of its parent have been seen to serve the records of the previous step, and once the
-records from before that step have expired from caches.
+records that the previous step replaced have expired from caches.
 Without --ksk, --zsk or --key all keys are rolled; with --algorithm, all are replaced by
 keys of another algorithm.
 
@@ -299,8 +299,8 @@ func newZoneKeysNew(s *streams) *cobra.Command {
 		Short: "Create a zone's keys",
 		Long: `new creates a key that signs the whole zone (CSK), or with --split one key for the keys
 (KSK) and one for the data (ZSK), and writes them to a directory: K*.key and K*.private,
-readable only by the owner. By the times in the files, the keys are published and active from
-now on: the next zone sign uses them. No two keys of a zone get the same tag. The DS record for the
+readable only by the owner. According to the times in the files, the keys are published and
+active from now on: the next zone sign uses them. No two keys of a zone get the same tag. The DS record for the
 parent is printed.
 
 --store creates them in a key store of the configuration, a PKCS#11 token. The private key

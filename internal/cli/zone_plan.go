@@ -211,8 +211,9 @@ Exit codes: 0 no objections, 1 objections, 2 no server was reached.`,
 		cmd.Use, cmd.Short = "apply NAME FILE", "Make a zone match a zone file"
 		cmd.Long = `apply makes the changes that port53 zone plan shows: the running server's zone gets the
 content of the file, in one version with an increased serial, stored when the command
-returns. It is refused if someone else changes the zone meanwhile. Comments and disabled records,
-which the PowerDNS-compatible API stores but does not serve, are kept. port53 zone undo reverts it.
+returns. If someone else changes the zone while apply runs, apply is refused. Comments and
+disabled records, which the PowerDNS-compatible API stores but does not serve, are kept. port53
+zone undo reverts the change.
 
 Exit codes: 0 done, 1 refused, 2 no server was reached.`
 		cmd.Example = "  port53 zone apply example.com example.com.zone"
@@ -427,7 +428,7 @@ Exit codes: 0 printed, 1 refused, 2 no server was reached.`,
 			return nil
 		},
 	}
-	cmd.Flags().IntVar(&limit, "limit", 100, "the most changes to print")
+	cmd.Flags().IntVar(&limit, "limit", 100, "how many changes to print at most")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	socketFlags(cmd, &file, &socket)
 	return cmd

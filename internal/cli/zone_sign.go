@@ -43,7 +43,8 @@ earlier signing are replaced. Key files are in the format of dnssec-keygen and p
 keys new; their times decide which keys are published and which sign. Keys with the SEP
 flag sign the keys and others the data; if all keys are of one kind, each signs both.
 
-Keys in a key store (PKCS#11) sign there: the key stores are those of --config.
+Keys in a key store (PKCS#11) never leave it: the signatures are made there. The key stores are
+those in the configuration given with --config.
 
 --have names a signed version of the zone, such as the previous output: its signatures
 over unchanged RRsets are kept if they remain valid for at least --refresh. The output file

@@ -264,7 +264,7 @@ func chapters(r *finding.Report) []htmlChapter {
 		var parts []string
 		for j, n := range []int{c.Fail, c.Warn, c.None, c.Pass} {
 			if n > 0 {
-				parts = append(parts, fmt.Sprintf("%d %s", n, [...]string{"failed", "warn", "unknown", "passed"}[j]))
+				parts = append(parts, fmt.Sprintf("%d %s", n, [...]string{"failed", warnings(n), "unknown", "passed"}[j]))
 			}
 		}
 		c.Counts = strings.Join(parts, ", ")

@@ -104,7 +104,12 @@ func (p *page) hero(v *htmlSummary) {
 	for _, x := range []struct {
 		state, word string
 		n           int
-	}{{"fail", "failed", v.Failed}, {"warn", "warn", v.Warned}, {"pass", "passed", v.Passed}, {"unknown", "unknown", v.Unknown}} {
+	}{
+		{"fail", "failed", v.Failed},
+		{"warn", warnings(v.Warned), v.Warned},
+		{"pass", "passed", v.Passed},
+		{"unknown", "unknown", v.Unknown},
+	} {
 		p.put(`<li>`)
 		p.icon(x.state)
 		p.put(` {} {}</li>`, x.n, x.word)
@@ -326,8 +331,8 @@ func (p *page) ended(how string, list []htmlFinding) {
 // foot ends the page.
 func (p *page) foot() {
 	p.put(`</main>
-<footer>A check that fails takes 60, 25, 8 or 2 off a hundred for critical, high, medium and low; one that warns half of it.` +
-		` What could not be measured takes nothing, and never passes.</footer>
+<footer>The score begins at 100. A failed check costs 60 points at critical severity, 25 at high, 8 at medium and 2 at low;` +
+		` a warning costs half of that. What could not be measured costs nothing, and never passes.</footer>
 </div>
 </body>
 </html>

@@ -35,7 +35,7 @@ func TestReportText(t *testing.T) {
   53/udp open (udp-response)
   verdict: high: it is bad; 1 of 3 checks could not be measured: T-THREE (medium)
   score: 74 of 100
-  1 failed, 1 warn, 0 passed, 1 unknown, in 1.5s
+  1 failed, 1 warning, 0 passed, 1 unknown, in 1.5s
 
 FAIL high T-TWO: it is bad
   see it: dig x

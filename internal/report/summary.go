@@ -308,16 +308,17 @@ func (s *summary) verdict() string {
 		return "there was no target"
 	case found > 0 && found == s.findings[worst]:
 		return fmt.Sprintf(
-			"%s, %s",
+			"%s, %sof %s severity",
 			counted(found, "finding"),
-			map[bool]string{true: worst.String(), false: "each " + worst.String()}[found == 1],
+			map[bool]string{false: "all "}[found == 1],
+			worst,
 		)
 	case found > 0:
-		return fmt.Sprintf("%s, %d of them %s", counted(found, "finding"), s.findings[worst], worst)
+		return fmt.Sprintf("%s, %d of them of %s severity", counted(found, "finding"), s.findings[worst], worst)
 	case live == 0:
 		return "nobody answers"
 	case s.blind == live:
-		return "it could not be measured"
+		return notMeasured
 	case s.blind > 0:
 		return fmt.Sprintf("incomplete: %d of %s could not be measured", s.blind, counted(live, "target"))
 	case s.known > 0:

@@ -59,14 +59,14 @@ func TestWhatMattersFirst(t *testing.T) {
 		want []string
 	}{
 		"HTML": {report.HTML, []string{
-			"<h1>192.0.2.0/24</h1>", "3 findings, 1 of them critical", "aria-label=\"Findings by severity: 1 critical, 2 low\"", "What to fix first",
+			"<h1>192.0.2.0/24</h1>", "3 findings, 1 of them of critical severity", "aria-label=\"Findings by severity: 1 critical, 2 low\"", "What to fix first",
 			">recursion is offered to strangers</a>", "T-REC, at 192.0.2.200<", "mend T-REC", "T-VER, at 192.0.2.150, 192.0.2.200<", "All targets",
 			"href=\"#t201\">192.0.2.200</a>", "href=\"#t151\">192.0.2.150</a>", "href=\"#t202\">192.0.2.201</a>", "href=\"#t101\">192.0.2.100</a>",
 			"252 targets: nobody answers on port 53: 192.0.2.0-192.0.2.99, 192.0.2.101-192.0.2.149, 192.0.2.151-192.0.2.199, 192.0.2.202-192.0.2.255",
 			"<h2 id=\"t201\">", "<h2 id=\"t151\">", "<h2 id=\"t202\">", "<h2 id=\"t101\">",
 		}},
 		"text": {report.Text, []string{
-			"256 targets; nobody answers at 252\n", "verdict: 3 findings, 1 of them critical\n", "score: 39 of 100", "Mend first\n", "critical T-REC: recursion is offered to strangers\n    at 192.0.2.200\n",
+			"256 targets; nobody answers at 252\n", "verdict: 3 findings, 1 of them of critical severity\n", "score: 39 of 100", "Mend first\n", "critical T-REC: recursion is offered to strangers\n    at 192.0.2.200\n",
 			"low      T-VER: the server tells its version\n    at 192.0.2.150, 192.0.2.200\n", "39  192.0.2.200: 1 critical, 1 low\n", "99  192.0.2.150: 1 low\n",
 			"-  192.0.2.201: HTTP answers on port 53, and no name server\n", "100  192.0.2.100: nothing wrong was found\n",
 			"252 targets: nobody answers on port 53: 192.0.2.0-192.0.2.99, 192.0.2.101-192.0.2.149, 192.0.2.151-192.0.2.199, 192.0.2.202-192.0.2.255\n",

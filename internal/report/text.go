@@ -121,7 +121,10 @@ func verdict(r *finding.Report) string {
 	return text
 }
 
-const nothingWrong = "nothing wrong was found"
+const (
+	nothingWrong = "nothing wrong was found"
+	notMeasured  = "unknown (could not be measured)"
+)
 
 // verdictAlone returns the verdict without what could not be measured.
 func verdictAlone(r *finding.Report) string {
@@ -130,13 +133,13 @@ func verdictAlone(r *finding.Report) string {
 	case r.Unreachable && r.Problem != "":
 		return wire.Printable(r.Problem)
 	case r.Problem != "":
-		return "it could not be measured: " + wire.Printable(r.Problem)
+		return "unknown (could not be measured: " + wire.Printable(r.Problem) + ")"
 	case len(list) > 0:
 		return fmt.Sprintf("%s: %s", list[0].severity(), list[0].title())
 	case !r.Measured():
-		return "it could not be measured"
+		return notMeasured
 	case len(r.Results) == r.Count()[finding.Skipped]:
-		return "no check that is wanted applies"
+		return "none of the selected checks applies"
 	case r.Inconclusive(finding.SevMedium):
 		return "incomplete"
 	case known(r) > 0:
@@ -185,18 +188,34 @@ func leftOut(list []*finding.Check) []string {
 		}
 		if n > 0 {
 			needs := map[bool]string{true: "needs", false: "need"}[n == 1]
-			out = append(out, fmt.Sprintf("%s %s --%s: %d of them %s", counted(n, "check"), needs, mode, of, worst))
+			out = append(out, fmt.Sprintf("%s %s --%s; %s of %s severity", counted(n, "check"), needs, mode, share(of, n), worst))
 		}
 	}
 	return out
 }
 
+// share is the subject and the verb of a sentence about some of all that were just counted.
+func share(some, all int) string {
+	switch {
+	case all == 1:
+		return "it is"
+	case some == all:
+		return "all of them are"
+	case some == 1:
+		return "1 of them is"
+	}
+	return fmt.Sprintf("%d of them are", some)
+}
+
 // counts returns how the checks ended, in one line.
 func counts(r *finding.Report) string {
 	n := r.Count()
-	return fmt.Sprintf("%d failed, %d warn, %d passed, %d unknown, in %s",
-		n[finding.Fail], n[finding.Warn], n[finding.Pass]+n[finding.Info], n[finding.Unknown], r.Took.Round(10*time.Millisecond))
+	return fmt.Sprintf("%d failed, %s, %d passed, %d unknown, in %s", n[finding.Fail], counted(n[finding.Warn], "warning"),
+		n[finding.Pass]+n[finding.Info], n[finding.Unknown], r.Took.Round(10*time.Millisecond))
 }
+
+// warnings is what n of them are called.
+func warnings(n int) string { return map[bool]string{true: "warning", false: "warnings"}[n == 1] }
 
 func counted(n int, what string) string {
 	if n == 1 {
