@@ -16,10 +16,18 @@ import (
 type drilled struct {
 	Drill   string
 	Held    bool
-	Figures []struct {
-		Name  string
-		Value float64
-	}
+	Figures []drillFigure
+}
+
+type drillFigure struct {
+	Name, Unit   string
+	Value, Limit float64
+	AtLeast      bool `json:"at_least"`
+}
+
+// holds reports whether a value is within the figure's limit.
+func (f drillFigure) holds(v float64) bool {
+	return f.Limit < 0 || v == f.Limit || v > f.Limit == f.AtLeast
 }
 
 // runDrills runs drills with a configuration, and returns what they report by name. It leaves nothing.
@@ -71,13 +79,18 @@ type errNamespaces string
 
 func (e errNamespaces) Error() string { return string(e) }
 
-func (d drilled) figure(name string) float64 {
+func (d drilled) find(name string) (drillFigure, bool) {
 	for _, f := range d.Figures {
 		if f.Name == name {
-			return f.Value
+			return f, true
 		}
 	}
-	return -1
+	return drillFigure{Value: -1}, false
+}
+
+func (d drilled) figure(name string) float64 {
+	f, _ := d.find(name)
+	return f.Value
 }
 
 // TestDrills has a server with the defaults hold in every drill, and one with other limits be told so: what is

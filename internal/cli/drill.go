@@ -8,9 +8,11 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -34,6 +36,9 @@ zones: [{name: drill.test, file: drill.zone, allow_transfer: [{key: drill}]}]
 
 // drillSecret is of a key that nobody uses.
 const drillSecret = "ZHJpbGwgZHJpbGwgZHJpbGw="
+
+// drillPrefix is what names of directories of drills begin with; the number of the process follows.
+const drillPrefix = "port53-drill-"
 
 // Times of drills.
 const (
@@ -127,11 +132,13 @@ func (s *streams) drill(ctx context.Context, d *driller, names []string) error {
 			return failure(exitUsage, hint, "%s is not an attack on a server with role: %s", n, c.Role)
 		}
 	}
-	dir, err := os.MkdirTemp("", "port53-drill-")
+	sweepDrills(os.TempDir())
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", drillPrefix, os.Getpid()))
 	if err != nil {
 		return failure(exitUsage, "", "%v", err)
 	}
 	defer os.RemoveAll(dir)
+	defer holdDrill(dir)()
 	for name, text := range map[string]string{
 		"port53.yaml": fmt.Sprintf(drillConfig, c.Role, drillSecret) + limitsText(c), "drill.zone": drill.ServedZone(),
 	} {
@@ -143,6 +150,8 @@ func (s *streams) drill(ctx context.Context, d *driller, names []string) error {
 	if err != nil {
 		return failure(exitUsage, "", "%v", err)
 	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(len(names))*d.each+drillSetUp)
 	defer cancel()
 	args := append([]string{"drill", "--inside", dir, "--time", d.each.String()}, names...)
@@ -154,6 +163,8 @@ func (s *streams) drill(ctx context.Context, d *driller, names []string) error {
 	err = inNamespace(cmd)
 	var ended *exec.ExitError
 	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return failure(exitUsage, "", "interrupted")
 	case ctx.Err() != nil:
 		return failure(exitUsage, "", "the drills did not end in time, and were stopped")
 	case errors.As(err, &ended) && ended.ExitCode() > 0:
