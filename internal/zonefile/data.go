@@ -13,7 +13,7 @@ func (p *parser) rdata(t wire.Type) error {
 	fields := t.Fields()
 	if p.more() {
 		if first := p.tokens[p.next]; !first.is(quoted) && string(p.text(first)) == `\#` {
-			return p.opaque(t)
+			return lacking(t, -1, p.opaque(t))
 		}
 	}
 	if fields == nil {
@@ -24,9 +24,9 @@ func (p *parser) rdata(t wire.Type) error {
 		start = p.tokens[p.next].from()
 	}
 	check := false
-	for _, f := range fields {
+	for i, f := range fields {
 		if err := p.field(t, f); err != nil {
-			return err
+			return lacking(t, i, err)
 		}
 		check = check || loose(f)
 	}
@@ -144,7 +144,7 @@ func (p *parser) field(t wire.Type, f wire.Field) error {
 			return err
 		}
 		if len(p.data) == at { // there was nothing, or quotes around nothing
-			return faultf(p.end(), "entry ends where %s should follow", what)
+			return p.ends(what)
 		}
 		return nil
 	case wire.FieldBase64OrNone, wire.FieldBase64OrDash:

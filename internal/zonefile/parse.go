@@ -134,7 +134,7 @@ func (p *parser) more() bool { return p.next < len(p.tokens) }
 // take returns the next token; what says what it should be.
 func (p *parser) take(what string) (token, error) {
 	if p.next == len(p.tokens) {
-		return 0, faultf(p.end(), "entry ends where %s should follow", what)
+		return 0, p.ends(what)
 	}
 	p.next++
 	return p.tokens[p.next-1], nil

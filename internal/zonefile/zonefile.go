@@ -137,6 +137,8 @@ type fault struct {
 	at   int // offset in the buffer
 	text string
 	err  error
+
+	missing string // what the entry ends before; empty: something else is wrong
 }
 
 func (f *fault) Error() string { return f.text }
