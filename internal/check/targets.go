@@ -55,7 +55,7 @@ func ParseTarget(text string) (TargetSpec, error) {
 	} else if h, port, ok := strings.Cut(text, ":"); ok {
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || n == 0 {
-			return w, fmt.Errorf("%s: %s is not a port", wire.Printable(text), wire.Printable(port))
+			return w, fmt.Errorf("%s: %q is not a port: ports are numbers from 1 to 65535", wire.Printable(text), wire.Printable(port))
 		}
 		host, w.port = h, uint16(n)
 	}

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -52,6 +53,21 @@ type streams struct {
 	in       io.Reader
 	out, err io.Writer
 	hangups  chan os.Signal // SIGHUP, from the first moment on; nil: the command does not serve
+}
+
+// badPort says what is wrong with the port of an address that is right otherwise; else it returns "".
+func badPort(text string) string {
+	i := strings.LastIndexByte(text, ':')
+	if i < 0 {
+		return ""
+	}
+	if _, err := netip.ParseAddrPort(text[:i] + ":1"); err != nil {
+		return ""
+	}
+	if n, err := strconv.ParseUint(text[i+1:], 10, 16); err == nil && n > 0 {
+		return ""
+	}
+	return fmt.Sprintf("%q is not a port: ports are numbers from 1 to 65535", text[i+1:])
 }
 
 // Main runs the command line args, without the program's name, and returns the exit

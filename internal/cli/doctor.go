@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -93,7 +94,8 @@ func doctorOptions(file string, named bool, probe []string) (o doctor.Options, e
 			to, err = netip.AddrPortFrom(a, 53), nil
 		}
 		if err != nil {
-			return o, failure(exitUsage, "write 192.0.2.53, 192.0.2.53:5353, [2001:db8::53]:53 or forward", "--probe %s: no address", text)
+			return o, failure(exitUsage, "write 192.0.2.53, 192.0.2.53:5353, [2001:db8::53]:53 or forward",
+				"--probe %s: %s", text, cmp.Or(badPort(text), "not an address"))
 		}
 		o.Probe = append(o.Probe, to)
 	}

@@ -83,7 +83,7 @@ func addressList(flag string, texts []string) ([]netip.Addr, error) {
 	for _, text := range texts {
 		a, err := netip.ParseAddr(text)
 		if err != nil {
-			return nil, failure(exitUsage, "write 192.0.2.53 or 2001:db8::53", "%s %s: no address", flag, text)
+			return nil, failure(exitUsage, "write 192.0.2.53 or 2001:db8::53", "%s %s: not an address", flag, text)
 		}
 		list = append(list, a)
 	}
@@ -152,7 +152,7 @@ func (i *intent) plan() (*firewall.Plan, error) {
 	}
 	for _, n := range i.ports {
 		if n == 0 || n > 65535 {
-			return nil, failure(exitUsage, "", "--port %d: no port", n)
+			return nil, failure(exitUsage, "", "--port: %d is not a port: ports are numbers from 1 to 65535", n)
 		}
 		p.Ports = append(p.Ports, firewall.DNS(uint16(n))...)
 	}

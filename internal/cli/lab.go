@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/netip"
@@ -47,7 +48,8 @@ The names to try, and what each shows, are printed at start.`,
 			}
 			at, err := netip.ParseAddrPort(listen)
 			if err != nil || !at.Addr().IsLoopback() {
-				return failure(exitUsage, "write it as 127.0.0.1:5353", "--listen %s: not a loopback address and port", listen)
+				why := cmp.Or(badPort(listen), "not a loopback address and port")
+				return failure(exitUsage, "write it as 127.0.0.1:5353", "--listen %s: %s", listen, why)
 			}
 			dir, err := os.MkdirTemp("", "port53-lab-")
 			if err != nil {

@@ -53,6 +53,21 @@ func TestQueryNoType(t *testing.T) {
 	}
 }
 
+// TestBadPort gives addresses whose port is none: it is the port that the commands complain of.
+func TestBadPort(t *testing.T) {
+	for _, args := range []string{
+		"serve --listen 127.0.0.1:99999", "lab --listen 127.0.0.1:99999", "doctor --probe [::1]:99999", "check 192.0.2.1:99999",
+		"query @192.0.2.1:99999 www.example", "firewall show --role authoritative --port 99999",
+	} {
+		var out, errOut bytes.Buffer
+		code := cli.Main(t.Context(), strings.Fields(args), strings.NewReader(""), &out, &errOut)
+		first, _, _ := strings.Cut(errOut.String(), "\n")
+		if code != 2 && code != 3 || !strings.Contains(first, "99999") || !strings.Contains(first, "65535") {
+			t.Errorf("%s: code %d, %s", args, code, errOut.String())
+		}
+	}
+}
+
 // TestReadingInterrupted ends a command that reads what to ask from somebody who does not write.
 func TestReadingInterrupted(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "pipe")

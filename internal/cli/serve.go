@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,7 +120,8 @@ func loopbackListen(listen []string) ([]netip.AddrPort, error) {
 		if err != nil {
 			ip, ipErr := netip.ParseAddr(text)
 			if ipErr != nil {
-				return nil, failure(exitUsage, "write it as 127.0.0.1, 127.0.0.1:5353 or [::1]:5353", "--listen %s: not an address", text)
+				return nil, failure(exitUsage, "write it as 127.0.0.1, 127.0.0.1:5353 or [::1]:5353",
+					"--listen %s: %s", text, cmp.Or(badPort(text), "not an address"))
 			}
 			addr = netip.AddrPortFrom(ip, 53)
 		}

@@ -24,7 +24,7 @@ func readAdGuard(c *converter, path string) error {
 	for _, s := range root.block {
 		switch s.name() {
 		case "dns":
-			for _, e := range s.block {
+			for _, e := range c.vet(s.block, adguardKinds(), nil) {
 				c.adguardDNS(e, port)
 			}
 			c.note(s, Converted, "")

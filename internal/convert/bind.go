@@ -30,6 +30,7 @@ func readBIND(c *converter, path string) error {
 	if err != nil {
 		return err
 	}
+	c.vetBIND(top, bindKinds())
 	b := &bind{
 		converter:  c,
 		acls:       map[string]*stmt{},

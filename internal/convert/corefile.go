@@ -231,6 +231,9 @@ func (f *corefile) server(s *stmt) error {
 		}
 	}
 	for _, p := range block {
+		if p.name() == "hosts" || p.name() == "forward" {
+			p.block = f.vet(p.block, corefileKinds(), nil)
+		}
 		f.plugin(p, zones, block)
 	}
 	return nil
@@ -262,9 +265,12 @@ func (f *corefile) plugin(s *stmt, zones []string, block []*stmt) {
 	case "transfer":
 		f.note(s, Converted, "") // zones take it
 	case "cache":
-		if ttl := s.arg(1); ttl != "" && !strings.Contains(ttl, ".") {
+		switch ttl := s.arg(1); {
+		case isNumber(ttl):
 			f.take(s, "resolver.cache.max_ttl", ttl+"s")
-		} else {
+		case ttl != "":
+			f.note(s, Changed, "the cache is for all zones")
+		default:
 			f.note(s, Converted, "")
 		}
 		for _, e := range s.block {
@@ -277,9 +283,12 @@ func (f *corefile) plugin(s *stmt, zones []string, block []*stmt) {
 	case "log":
 		f.take(s, "log.queries", "text")
 	case "loadbalance":
-		if arg := s.arg(1); arg != "" && arg != "round_robin" {
+		switch kind := oneOfWords(false, "round_robin", "weighted"); {
+		case s.arg(1) != "" && !kind.takes(s.arg(1)):
+			f.note(s, Unsupported, "expected "+kind.expects)
+		case s.arg(1) == "weighted":
 			f.note(s, Changed, "addresses have no weights: they come in any order")
-		} else {
+		default:
 			f.note(s, Converted, "")
 		}
 		f.out.order("random")

@@ -130,7 +130,7 @@ func readDnsmasq(c *converter, path string) error {
 	if err != nil {
 		return err
 	}
-	return c.dnsmasq(path, stmts)
+	return c.dnsmasq(path, c.vet(stmts, dnsmasqKinds(), nil))
 }
 
 // dnsmasq takes options, wherever they come from.

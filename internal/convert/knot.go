@@ -89,6 +89,7 @@ func readKnot(c *converter, path string) error {
 	}
 	k := &knot{converter: c, items: map[string]map[string]*stmt{}}
 	for _, s := range top {
+		s.block = c.vet(s.block, knotKinds(), knotInstead())
 		id := ""
 		if i := find(s.block, "id"); i != nil {
 			id = i.arg(1)

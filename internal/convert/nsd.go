@@ -118,6 +118,7 @@ func readNSD(c *converter, path string) error {
 	patterns := map[string]*stmt{}
 	server := &stmt{}
 	for _, s := range top {
+		s.block = c.vet(s.block, nsdKinds(), nil)
 		switch s.name() {
 		case "server":
 			server.block = append(server.block, s.block...)

@@ -127,13 +127,14 @@ func readPDNS(c *converter, path string) error {
 	if err != nil {
 		return err
 	}
+	stmts = c.vet(stmts, pdnsKinds(), nil)
 	get := func(name string) string {
 		if s := find(stmts, name); s != nil {
 			return s.arg(1)
 		}
 		return ""
 	}
-	if !yes(get("no-shuffle")) {
+	if s := find(stmts, "no-shuffle"); s == nil || !pdnsYes(s.arg(1)) {
 		c.out.order("random") // as PowerDNS has it
 	}
 	for _, s := range stmts {
@@ -196,7 +197,7 @@ func (c *converter) pdnsOption(s *stmt, port string) {
 			c.take(s, "identity.version", quote(v))
 		}
 	case "log-dns-queries", "query-logging":
-		c.take(s, "log.queries", map[bool]string{true: "text", false: "off"}[yes(v)])
+		c.take(s, "log.queries", map[bool]string{true: "text", false: "off"}[pdnsYes(v)])
 	case "udp-truncation-threshold":
 		c.take(s, "edns.udp_size", v)
 	case "max-tcp-connections":
@@ -204,7 +205,7 @@ func (c *converter) pdnsOption(s *stmt, port string) {
 	case "tcp-idle-timeout":
 		c.take(s, "tcp.idle", v+"s")
 	case "webserver", "api":
-		if yes(v) {
+		if pdnsYes(v) {
 			c.note(s, Planned, "there is no API yet: the port53 command changes zones")
 			return
 		}
@@ -307,7 +308,7 @@ func (c *converter) pdnsBind(stmts []*stmt, get func(string) string) error {
 
 // pdnsMay returns who may have zones whole.
 func (c *converter) pdnsMay(stmts []*stmt) netset {
-	if s := find(stmts, "disable-axfr"); s != nil && yes(s.arg(1)) {
+	if s := find(stmts, "disable-axfr"); s != nil && pdnsYes(s.arg(1)) {
 		return netset{}
 	}
 	if s := find(stmts, "allow-axfr-ips"); s != nil {

@@ -29,7 +29,7 @@ func readPihole(c *converter, path string) error {
 	for _, s := range root.block {
 		switch s.name() {
 		case "dns":
-			for _, e := range s.block {
+			for _, e := range c.vet(s.block, piholeKinds(), nil) {
 				c.piholeDNS(e, add)
 			}
 			c.note(s, Converted, "")

@@ -14,7 +14,7 @@ const recursorSettings = ` max-cache-ttl=resolver.cache.max_ttl/s max-negative-t
 	minimum-ttl-override=resolver.cache.min_ttl/s max-recursion-depth=resolver.limits.depth/n
 	qname-minimization=resolver.qname_minimization/qname
 	max-total-msec=resolver.limits.time/ms nsec3-max-iterations=resolver.limits.nsec3_iterations/n max-tcp-clients=tcp.max_connections/n
-	client-tcp-timeout=tcp.idle/s udp-truncation-threshold=edns.udp_size/n root-nx-trust=resolver.aggressive_nsec/bool
+	client-tcp-timeout=tcp.idle/s udp-truncation-threshold=edns.udp_size/n root-nx-trust=resolver.aggressive_nsec/pdns
 	server-id=identity.hostname/text version-string=identity.version/text `
 
 // recursorOwn are options that say how PowerDNS Recursor does what port53 does in its own way.
@@ -40,7 +40,7 @@ func readRecursor(c *converter, path string) error {
 	if err != nil {
 		return err
 	}
-	return c.recursor(path, stmts)
+	return c.recursor(path, c.vet(stmts, recursorKinds(), nil))
 }
 
 // recursor takes options of PowerDNS Recursor by their old names.
@@ -138,7 +138,7 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 			c.note(s, Changed, "answers are validated for all who ask")
 		}
 	case "export-etc-hosts":
-		if !yes(v) {
+		if !pdnsYes(v) {
 			c.note(s, Converted, "")
 			return nil
 		}
@@ -154,7 +154,7 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 	case "etc-hosts-file":
 		c.note(s, Converted, "")
 	case "serve-rfc1918":
-		if c.note(s, Converted, ""); !yes(v) {
+		if c.note(s, Converted, ""); !pdnsYes(v) {
 			c.note(
 				s,
 				Changed,
@@ -173,7 +173,7 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 		c.out.set("resolver.do_not_query", list(c.nets(s, v).text()))
 		c.note(s, Converted, "")
 	case "quiet":
-		c.take(s, "log.queries", map[bool]string{true: "off", false: "text"}[yes(v)])
+		c.take(s, "log.queries", map[bool]string{true: "off", false: "text"}[pdnsYes(v)])
 	case "lua-config-file":
 		if v != "" && c.luaPolicies(s, beside(path, v)) {
 			c.note(s, Changed, "of the program, response policy zones are taken and nothing else")
@@ -187,7 +187,7 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 	case "dns64-prefix":
 		c.note(s, Unsupported, "write it as resolver.dns64, with prefix, clients and exclude")
 	case "webserver", "api-key", "api-config-dir":
-		if yes(v) {
+		if pdnsYes(v) {
 			c.note(s, Planned, "there is no API yet")
 		}
 	default:
@@ -202,7 +202,7 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 			return nil
 		}
 		if s.name() == "qname-minimization" {
-			c.take(s, "resolver.qname_minimization", map[bool]string{true: "relaxed", false: "off"}[yes(v)])
+			c.take(s, "resolver.qname_minimization", map[bool]string{true: "relaxed", false: "off"}[pdnsYes(v)])
 			return nil
 		}
 		if !c.setting(s, recursorSettings) {
@@ -312,7 +312,7 @@ func readRecursorYAML(c *converter, path string) error {
 			old = append(old, &stmt{words: []word{w, v}})
 		}
 	}
-	return c.recursor(path, old)
+	return c.recursor(path, c.vet(old, recursorYAMLKinds(), nil))
 }
 
 func (c *converter) yamlForwards(s *stmt) {

@@ -38,6 +38,7 @@ func readUnbound(c *converter, path string) error {
 	u := &unbound{converter: c, locals: newLocals(nil), views: map[string]*locals{}}
 	c.out.recurse = true
 	for _, s := range top {
+		s.block = c.vet(s.block, unboundKinds(), unboundInstead())
 		if p := find(s.block, "port"); s.name() == "server" && p != nil {
 			u.port = p.arg(1)
 		}
@@ -130,6 +131,8 @@ func (c *converter) setting(s *stmt, table string) bool {
 	switch kind {
 	case "bool":
 		value = strconv.FormatBool(yes(value))
+	case "pdns":
+		value = strconv.FormatBool(pdnsYes(value))
 	case "s", "ms":
 		value += kind
 	case "text":
@@ -193,7 +196,10 @@ func (u *unbound) option(s *stmt) {
 		}
 		p := nets.prefixes()[0]
 		u.node(s)
-		u.access = append(u.access, accessRule{nets, p.Bits(), s.arg(2)})
+		u.access = append(u.access, accessRule{nets, p.Bits(), s.arg(2)}) // any other word refuses
+		if action := oneOfWords(false, strings.Fields(unboundActions)...); !action.takes(s.arg(2)) {
+			u.note(s, Unsupported, "expected "+action.expects)
+		}
 		if u.note(s, Converted, ""); s.arg(2) == "deny" || s.arg(2) == "deny_non_local" {
 			u.note(s, Changed, "they get REFUSED instead of nothing")
 		}
@@ -228,7 +234,9 @@ func (u *unbound) option(s *stmt) {
 	case "domain-insecure":
 		u.insecure(s, s.arg(1))
 	case "local-zone", "local-data", "local-data-ptr":
-		u.reads(s)
+		if u.goodLocalZone(s) {
+			u.reads(s)
+		}
 	case "caps-exempt", "caps-whitelist":
 		u.exceptZone(s, s.arg(1), "case")
 	case "outgoing-interface":

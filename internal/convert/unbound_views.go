@@ -87,7 +87,7 @@ func (u *unbound) view(s *stmt) {
 			name = e.arg(1)
 		case e.name() == "view-first":
 			l.first = yes(e.arg(1))
-		case l.reads(e):
+		case !u.goodLocalZone(e), l.reads(e):
 			continue
 		default:
 			u.other(e, "")
