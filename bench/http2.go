@@ -20,6 +20,7 @@ const dohPath = "/dns-query"
 type http2Conn struct {
 	conn   net.Conn
 	out    bytes.Buffer // what is to be written next
+	in     *bufio.Reader
 	frames *http2.Framer
 	fields bytes.Buffer
 	hpack  *hpack.Encoder
@@ -34,7 +35,8 @@ const manyOctets = 1 << 30
 func newHTTP2(conn net.Conn, window int) (*http2Conn, error) {
 	c := &http2Conn{conn: conn, next: 1, stream: make([]uint32, window), data: make([][]byte, window)}
 	c.hpack = hpack.NewEncoder(&c.fields)
-	c.frames = http2.NewFramer(&c.out, bufio.NewReaderSize(conn, 16<<10))
+	c.in = bufio.NewReaderSize(conn, 16<<10)
+	c.frames = http2.NewFramer(&c.out, c.in)
 	c.frames.SetReuseFrames()
 	c.out.WriteString(http2.ClientPreface)
 	err := c.frames.WriteSettings(http2.Setting{ID: http2.SettingEnablePush}, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
@@ -79,7 +81,7 @@ func (c *http2Conn) flush() error {
 }
 
 func (c *http2Conn) take(got func(int, []byte)) error {
-	for {
+	for some := false; !some || c.in.Buffered() > 0; { // what came together is taken together
 		f, err := c.frames.ReadFrame()
 		if err != nil {
 			return err
@@ -113,7 +115,7 @@ func (c *http2Conn) take(got func(int, []byte)) error {
 				c.data[p] = append(c.data[p], f.Data()...)
 				if f.StreamEnded() {
 					got(p, c.data[p])
-					return nil
+					some = true
 				}
 			}
 		case *http2.HeadersFrame:
@@ -122,6 +124,7 @@ func (c *http2Conn) take(got func(int, []byte)) error {
 			}
 		}
 	}
+	return nil
 }
 
 func (c *http2Conn) close() { c.conn.Close() }

@@ -177,23 +177,38 @@ var (
 // error is ErrShort, ErrSilence, that of ctx, or that of send; ErrGone if the server lets the
 // question go unanswered.
 func (v *ClientConn) Ask(ctx context.Context, query []byte, from netip.AddrPort, send func(message []byte) error) error {
+	answer, later, err := v.Begin(ctx.Done, query, from, nil)
+	switch {
+	case err != nil:
+		return err
+	case later != nil:
+		return later.Wait(ctx, send)
+	}
+	v.pending.Add(1)
+	err = v.Sent(send(answer))
+	v.active.Store(v.server.now())
+	v.pending.Add(-1)
+	return err
+}
+
+// Begin has a question answered as Ask does, but waits for nothing: an answer that is there at once
+// is appended to room, and what becomes of it is to be told to Sent. Else later is not nil, and has to be waited for; it is
+// called off when what gone returns is closed. gone is called only then, within Begin.
+func (v *ClientConn) Begin(
+	gone func() <-chan struct{}, query []byte, from netip.AddrPort, room []byte,
+) (answer []byte, later *Later, err error) {
 	s := v.server
 	count := &s.visits[v.over]
 	count.received.Add(1)
 	if len(query) < headerLen {
 		count.short.Add(1)
-		return ErrShort
+		return nil, nil, ErrShort
 	}
-	v.pending.Add(1)
 	v.active.Store(s.now())
-	defer func() {
-		v.active.Store(s.now())
-		v.pending.Add(-1)
-	}()
 	if v.unfinished.Load() >= unfinishedMost {
-		return ErrBusy
+		return nil, nil, ErrBusy
 	}
-	q := clientQuestion{client: v, gone: ctx.Done()}
+	q := clientQuestion{client: v, gone: gone}
 	q.peer = Peer{
 		Remote:       from,
 		Local:        v.local.Addr(),
@@ -204,25 +219,42 @@ func (v *ClientConn) Ask(ctx context.Context, query []byte, from netip.AddrPort,
 	}
 	slot := <-s.slots
 	n := slot.worker.Handle(query, &q.peer, s.now(), slot.out[:tcpLarge-2:tcpLarge-2])
-	var answer []byte
 	if n > 0 {
-		answer = append(answer, slot.out[:n]...)
+		answer = append(room, slot.out[:n]...)
 	}
 	s.slots <- slot
 	switch {
 	case n > 0:
-		return v.sent(send(answer))
+		return answer, nil, nil
 	case n == Pending:
-		return q.later.wait(ctx, func(m []byte) error { return v.sent(send(m)) })
+		v.pending.Add(1)
+		return nil, &Later{client: v, responder: q.later}, nil
 	}
-	return ErrSilence
+	return nil, nil, ErrSilence
+}
+
+// A Later is an answer that is not there yet.
+type Later struct {
+	client    *ClientConn
+	responder *clientResponder
+}
+
+// Wait passes each message of the answer to send, as Ask does, and returns its errors. It has to be
+// called once.
+func (l *Later) Wait(ctx context.Context, send func(message []byte) error) error {
+	v := l.client
+	defer func() {
+		v.active.Store(v.server.now())
+		v.pending.Add(-1)
+	}()
+	return l.responder.wait(ctx, func(m []byte) error { return v.Sent(send(m)) })
 }
 
 // A clientQuestion is a question in the hands of a worker.
 type clientQuestion struct {
 	client *ClientConn
 	peer   Peer
-	gone   <-chan struct{}
+	gone   func() <-chan struct{}
 	later  *clientResponder
 }
 
@@ -230,14 +262,14 @@ func (q *clientQuestion) detach(*Peer) (Responder, error) {
 	q.client.server.pending.Add(1)
 	q.client.unfinished.Add(1)
 	q.later = &clientResponder{
-		client: q.client, gone: q.gone,
+		client: q.client, gone: q.gone(),
 		later: make(chan []byte, 1), each: make(chan []byte), sent: make(chan error), closed: make(chan struct{}),
 	}
 	return q.later, nil
 }
 
-// sent counts a message that was sent, or was not.
-func (v *ClientConn) sent(err error) error {
+// Sent counts a message that was sent, or, with an error, was not, and returns the error.
+func (v *ClientConn) Sent(err error) error {
 	if err != nil {
 		v.server.visits[v.over].sendErrors.Add(1)
 	} else {

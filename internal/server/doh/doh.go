@@ -1,5 +1,6 @@
-// Package doh serves DNS over HTTPS (RFC 8484) with HTTP/2, with HTTP/3 (RFC 9114), and with
-// HTTP/1.1 for proxies and for whoever looks whether the server lives.
+// Package doh serves DNS over HTTPS (RFC 8484) with HTTP/2 (RFC 9113), with HTTP/3 (RFC 9114), and with
+// HTTP/1.1 for proxies and for whoever looks whether the server lives. HTTP/2 is spoken here and not by
+// net/http, which has a goroutine and several writes for each question.
 //
 // One path has questions: GET has them in the URL, POST in the body, HEAD is GET without the
 // answer. An answer may be kept by its client for as long as the shortest-lived of its records. Nothing else
@@ -10,13 +11,13 @@ package doh
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"io"
 	"log"
 	"log/slog"
-	"mime"
 	"net"
 	"net/http"
 	"net/netip"
@@ -27,6 +28,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"port53/internal/certs"
 	"port53/internal/server"
 	"port53/internal/wire"
 )
@@ -59,7 +61,8 @@ type Options struct {
 // A Server is a [server.Service].
 type Server struct {
 	o      Options
-	http   http.Server
+	http   http.Server // HTTP/1.1
+	http2  http2Conns
 	altSvc atomic.Pointer[string] // where HTTP/3 is spoken as well; nil: nowhere
 }
 
@@ -84,16 +87,15 @@ func New(o Options) *Server {
 		Handler:           http.HandlerFunc(s.serve),
 		ReadHeaderTimeout: o.Question, ReadTimeout: 2 * o.Question, WriteTimeout: maxAnswer + o.Stall, IdleTimeout: o.Idle,
 		MaxHeaderBytes: maxHeader, DisableGeneralOptionsHandler: true,
-		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: o.Streams, WriteByteTimeout: o.Stall,
-			MaxReceiveBufferPerConnection: connBuffer, MaxReceiveBufferPerStream: wire.MaxMessage + 1,
-			MaxDecoderHeaderTableSize: headerTable, MaxEncoderHeaderTableSize: headerTable,
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){
+			certs.H2: func(_ *http.Server, c *tls.Conn, _ http.Handler) { s.http2.serve(s, c) },
 		},
 		ErrorLog: log.New(debugWriter{o.Log}, "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, callerKey{}, &caller{client: server.ClientConnOf(c)})
 		},
 	}
+	s.http.RegisterOnShutdown(s.http2.drain)
 	return s
 }
 
@@ -127,62 +129,49 @@ func (s *Server) Serve(g *server.ServiceListener) error {
 // Shutdown implements [server.Service].
 func (s *Server) Shutdown(ctx context.Context) {
 	if s.http.Shutdown(ctx) != nil {
+		s.http2.close()
 		_ = s.http.Close()
 	}
 }
 
 // fail says why there is no answer.
-func fail(w http.ResponseWriter, status int, text string) {
+func fail(w http.ResponseWriter, why refusal) {
 	h := w.Header()
+	if why.status == http.StatusMethodNotAllowed {
+		h.Set("Allow", allowed)
+	}
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = io.WriteString(w, text+"\n") // a client that went away needs no reason
+	w.WriteHeader(why.status)
+	_, _ = io.WriteString(w, why.text+"\n") // a client that went away needs no reason
 }
 
-// serve answers one request.
+// serve answers one request of HTTP/1.1 or HTTP/3.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	c, _ := r.Context().Value(callerKey{}).(*caller)
 	if alt := s.altSvc.Load(); alt != nil && r.ProtoMajor < 3 {
 		w.Header().Set("Alt-Svc", *alt)
 	}
-	switch {
-	case c == nil || c.client == nil:
-		fail(w, http.StatusInternalServerError, "the connection is none of this server's")
-		return
-	case r.URL.Path != s.o.Path:
-		fail(w, http.StatusNotFound, "there is nothing here")
+	if c == nil || c.client == nil {
+		fail(w, refusal{http.StatusInternalServerError, "the connection is none of this server's"})
 		return
 	}
-	var query []byte
-	var status int
-	var why string
-	switch r.Method {
-	case http.MethodGet, http.MethodHead:
-		query, status, why = fromURL(r.URL.RawQuery)
-	case http.MethodPost:
-		query, status, why = fromBody(r)
-	default:
-		w.Header().Set("Allow", "GET, HEAD, POST")
-		fail(w, http.StatusMethodNotAllowed, "questions come by GET or POST")
-		return
-	}
-	if status != 0 {
-		fail(w, status, why)
+	query, why := s.question(&request{
+		method: r.Method, path: r.URL.Path, query: r.URL.RawQuery, types: r.Header["Content-Type"],
+		encoding: r.Header.Get("Content-Encoding"), length: r.ContentLength, body: r.Body,
+	})
+	if why.status != 0 {
+		fail(w, why)
 		return
 	}
 	v, from := c.client, c.client.Remote()
 	if c.at != nil {
 		from = c.at()
 	}
-	client, ok := s.client(from, r.Header)
-	if !ok {
-		fail(
-			w,
-			http.StatusBadRequest,
-			"Forwarded and X-Forwarded-For name different clients: configure the proxy to remove the one it does not set",
-		)
+	client, why := s.asker(from, r.Header)
+	if why.status != 0 {
+		fail(w, why)
 		return
 	}
 	sent := false
@@ -194,66 +183,46 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Type", mediaType)
 		h.Set("Content-Length", strconv.Itoa(len(answer)))
-		// Who asks decides what is answered, and whether: no cache that several have may keep it (RFC 8484, section 5.1).
-		h.Set("Cache-Control", "max-age="+strconv.FormatUint(uint64(freshness(answer)), 10)+", private")
+		h.Set("Cache-Control", cacheControl(answer))
 		if r.Method == http.MethodHead {
 			return nil
 		}
 		_, err := w.Write(answer)
 		return err
 	})
-	switch {
-	case err == nil || sent:
-	case errors.Is(err, server.ErrShort), errors.Is(err, server.ErrSilence):
-		fail(w, http.StatusBadRequest, "this is no question")
-	default:
-		fail(w, http.StatusServiceUnavailable, "there is no answer")
+	if err != nil && !sent {
+		fail(w, refused(err))
 	}
 }
 
+// cacheControl returns how an answer may be kept. Who asks decides what is answered, and whether: no
+// cache that several have may keep it (RFC 8484, section 5.1).
+func cacheControl(answer []byte) string {
+	return "max-age=" + strconv.FormatUint(uint64(freshness(answer)), 10) + ", private"
+}
+
 // fromURL reads a question from a URL's query (RFC 8484, section 4.1): base64url without
-// padding, as the one value of dns. On an error status is not 0.
-func fromURL(raw string) (query []byte, status int, why string) {
+// padding, as the one value of dns.
+func fromURL(raw string) ([]byte, refusal) {
+	long := refusal{http.StatusRequestURITooLong, "the query is too long for a URL: use POST"}
 	if len(raw) > 2*maxEncoded {
-		return nil, http.StatusRequestURITooLong, "the query is too long for a URL: use POST"
+		return nil, long
 	}
 	values, err := url.ParseQuery(raw)
 	list := values["dns"]
 	switch {
 	case err != nil:
-		return nil, http.StatusBadRequest, "the URL cannot be read"
+		return nil, refusal{http.StatusBadRequest, "the URL cannot be read"}
 	case len(list) != 1:
-		return nil, http.StatusBadRequest, "a question is the one value of dns="
+		return nil, refusal{http.StatusBadRequest, "a question is the one value of dns="}
 	case len(list[0]) > maxEncoded:
-		return nil, http.StatusRequestURITooLong, "the query is too long for a URL: use POST"
+		return nil, long
 	}
-	query, err = base64.RawURLEncoding.Strict().DecodeString(list[0])
+	query, err := base64.RawURLEncoding.Strict().DecodeString(list[0])
 	if err != nil || strings.ContainsAny(list[0], "\r\n") {
-		return nil, http.StatusBadRequest, "dns= is not base64url without padding"
+		return nil, refusal{http.StatusBadRequest, "dns= is not base64url without padding"}
 	}
-	return query, 0, ""
-}
-
-// fromBody reads a question from the body of a request.
-func fromBody(r *http.Request) (query []byte, status int, why string) {
-	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	switch {
-	case err != nil || media != mediaType || len(r.Header["Content-Type"]) != 1:
-		return nil, http.StatusUnsupportedMediaType, "a question has the type " + mediaType
-	case r.Header.Get("Content-Encoding") != "":
-		return nil, http.StatusUnsupportedMediaType, "a question is not compressed"
-	case r.ContentLength > wire.MaxMessage:
-		return nil, http.StatusRequestEntityTooLarge, "a question has at most 65,535 octets"
-	}
-	// As much memory as has come, whatever the length says.
-	query, err = io.ReadAll(io.LimitReader(r.Body, wire.MaxMessage+1))
-	switch {
-	case err != nil:
-		return nil, http.StatusBadRequest, "the question did not come"
-	case len(query) > wire.MaxMessage:
-		return nil, http.StatusRequestEntityTooLarge, "a question has at most 65,535 octets"
-	}
-	return query, 0, ""
+	return query, refusal{}
 }
 
 // client returns who asks: whoever has connected, or whom a proxy of ours names. A proxy adds to one of

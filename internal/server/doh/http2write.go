@@ -1,0 +1,311 @@
+package doh
+
+import (
+	"bytes"
+	"encoding/binary"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http2/hpack"
+
+	"port53/internal/wire"
+)
+
+// maxBody is how many octets of a body are taken: one more than a message can have is too many.
+const maxBody = wire.MaxMessage
+
+var tooMuch = refusal{http.StatusRequestHeaderFieldsTooLarge, "the header is too long"}
+
+// An http2Output is what is written. The lock of its connection is held.
+type http2Output struct {
+	out     []byte // frames
+	enc     *hpack.Encoder
+	block   bytes.Buffer
+	window  int64     // octets of bodies that may be sent
+	initial int64     // of a stream
+	stuck   time.Time // since when something may not be sent; zero: nothing is
+	second  int64     // of date
+	date    string
+}
+
+func (o *http2Output) init() {
+	o.enc = hpack.NewEncoder(&o.block)
+	o.window, o.initial = firstWindow, firstWindow
+}
+
+// write appends a frame.
+func (o *http2Output) write(kind, flags byte, id uint32, b []byte) {
+	o.out = append(o.out, byte(len(b)>>16), byte(len(b)>>8), byte(len(b)), kind, flags)
+	o.out = binary.BigEndian.AppendUint32(o.out, id)
+	o.out = append(o.out, b...)
+}
+
+func (o *http2Output) settings(list map[uint16]uint32) {
+	var b []byte
+	for _, k := range slices.Sorted(maps.Keys(list)) {
+		b = binary.BigEndian.AppendUint16(b, k)
+		b = binary.BigEndian.AppendUint32(b, list[k])
+	}
+	o.write(frameSettings, 0, 0, b)
+}
+
+func (o *http2Output) windowUpdate(id, n uint32) {
+	o.write(frameWindow, 0, id, binary.BigEndian.AppendUint32(nil, n))
+}
+
+// goAway says that no stream behind the last is looked at.
+func (c *http2Conn) goAway(why code) {
+	b := binary.BigEndian.AppendUint32(nil, c.last)
+	c.write(frameGoAway, 0, 0, binary.BigEndian.AppendUint32(b, uint32(why)))
+}
+
+// flush writes what there is to write. It returns false if the client does not take it.
+func (c *http2Conn) flush() bool {
+	if len(c.out) == 0 {
+		return true
+	}
+	if c.gone {
+		return false
+	}
+	_ = c.conn.SetWriteDeadline(time.Now().Add(c.server.o.Stall))
+	_, err := c.conn.Write(c.out)
+	if c.out = c.out[:0]; cap(c.out) > smallRead {
+		c.out = nil
+	}
+	return err == nil
+}
+
+// message answers a request with a message.
+func (c *http2Conn) message(s *http2Stream, answer []byte) {
+	c.head(http.StatusOK)
+	c.field("content-type", mediaType)
+	c.field("content-length", strconv.Itoa(len(answer)))
+	c.field("cache-control", cacheControl(answer))
+	c.finish(s, answer)
+}
+
+// respond says why a request is not answered.
+func (c *http2Conn) respond(s *http2Stream, why refusal) {
+	text := why.text + "\n"
+	c.head(why.status)
+	if why.status == http.StatusMethodNotAllowed {
+		c.field("allow", allowed)
+	}
+	c.field("content-type", "text/plain; charset=utf-8")
+	c.field("content-length", strconv.Itoa(len(text)))
+	c.field("cache-control", "no-store")
+	c.field("x-content-type-options", "nosniff")
+	c.finish(s, []byte(text))
+}
+
+// head begins the header of a response.
+func (c *http2Conn) head(status int) {
+	c.block.Reset()
+	c.field(":status", strconv.Itoa(status))
+	now := time.Now()
+	c.active = now
+	if second := now.Unix(); second != c.second {
+		c.second, c.date = second, now.UTC().Format(http.TimeFormat)
+	}
+	c.field("date", c.date)
+	if alt := c.server.altSvc.Load(); alt != nil {
+		c.field("alt-svc", *alt)
+	}
+}
+
+func (c *http2Conn) field(name, value string) {
+	_ = c.enc.WriteField(hpack.HeaderField{Name: name, Value: value}) // a buffer takes all
+}
+
+// finish sends a response, or as much of it as may be sent.
+func (c *http2Conn) finish(s *http2Stream, body []byte) {
+	flags := byte(flagEndHeaders)
+	if s.fields.method == http.MethodHead {
+		body, flags = nil, flags|flagEnd
+	}
+	c.write(frameHeaders, flags, s.id, c.block.Bytes())
+	if body = c.send(s, body); len(body) > 0 {
+		s.rest = bytes.Clone(body)
+		if c.stuck.IsZero() {
+			c.stuck = time.Now()
+		}
+		return
+	}
+	if s.cancel != nil {
+		s.cancel()
+	}
+	delete(c.streams, s.id)
+}
+
+// send sends what may be sent of a body, and returns the rest.
+func (c *http2Conn) send(s *http2Stream, body []byte) []byte {
+	for len(body) > 0 {
+		n := min(int64(len(body)), frameMost, c.window, s.window)
+		if n <= 0 {
+			break
+		}
+		flags := byte(0)
+		if int(n) == len(body) {
+			flags = flagEnd
+		}
+		c.write(frameData, flags, s.id, body[:n])
+		c.window -= n
+		s.window -= n
+		body = body[n:]
+	}
+	return body
+}
+
+// resume sends what may be sent now. What moves is not stuck.
+func (c *http2Conn) resume() {
+	if c.stuck.IsZero() {
+		return
+	}
+	for id, s := range c.streams {
+		if len(s.rest) == 0 {
+			continue
+		}
+		before := len(s.rest)
+		if s.rest = c.send(s, s.rest); len(s.rest) < before {
+			c.stuck = time.Now()
+		}
+		if len(s.rest) == 0 {
+			if s.cancel != nil {
+				s.cancel()
+			}
+			delete(c.streams, id)
+		}
+	}
+	c.unstick()
+}
+
+// unstick forgets since when something was stuck, if nothing is.
+func (c *http2Conn) unstick() {
+	for _, s := range c.streams {
+		if len(s.rest) > 0 {
+			return
+		}
+	}
+	c.stuck = time.Time{}
+}
+
+// http2Fields are those of a header that matter here.
+type http2Fields struct {
+	method, path, query string
+	scheme              string
+	types               []string
+	encoding            string
+	length              int64 // -1: it is not told
+	proxies             http.Header
+	size                int
+	long                bool // there is more than a header may have
+	wrong               bool // it is against the protocol
+	regular             bool // fields that are no pseudo-header fields have begun
+	pathed              bool
+}
+
+func (f *http2Fields) clear() { *f = http2Fields{length: -1} }
+
+// right reports whether a request can be what the fields are (RFC 9113, section 8.3.1).
+func (f *http2Fields) right() bool {
+	return f.long || !f.wrong && f.method != "" && f.scheme != "" && f.pathed
+}
+
+// emit takes a field from the decoder.
+func (c *http2Conn) emit(h hpack.HeaderField) {
+	f := &c.fields
+	if f.size += int(h.Size()); f.size > maxHeader {
+		f.long = true
+		c.hpack.SetEmitEnabled(false)
+		return
+	}
+	if strings.HasPrefix(h.Name, ":") {
+		f.pseudo(h)
+		return
+	}
+	f.regular = true
+	if !plain(h.Value) {
+		f.wrong = true
+		return
+	}
+	switch h.Name {
+	case "content-type":
+		f.types = append(f.types, h.Value)
+	case "content-encoding":
+		f.encoding = h.Value
+	case "content-length":
+		n, err := strconv.ParseUint(h.Value, 10, 62)
+		if err != nil || f.length >= 0 && f.length != int64(n) {
+			f.wrong = true
+		}
+		f.length = int64(n)
+	case "forwarded", "x-forwarded-for":
+		if f.proxies == nil {
+			f.proxies = http.Header{}
+		}
+		f.proxies.Add(h.Name, h.Value)
+	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
+		f.wrong = true // RFC 9113, section 8.2.2
+	case "te":
+		f.wrong = f.wrong || h.Value != "trailers"
+	default:
+		if !lower(h.Name) {
+			f.wrong = true
+		}
+	}
+}
+
+// pseudo takes a pseudo-header field.
+func (f *http2Fields) pseudo(h hpack.HeaderField) {
+	once := func(to *string) {
+		if *to != "" || h.Value == "" || f.regular {
+			f.wrong = true
+		}
+		*to = h.Value
+	}
+	switch h.Name {
+	case ":method":
+		once(&f.method)
+	case ":scheme":
+		once(&f.scheme)
+	case ":path":
+		var path string
+		if once(&path); f.pathed {
+			f.wrong = true
+		}
+		f.pathed = true
+		f.path, f.query, _ = strings.Cut(path, "?")
+		if clean, err := url.PathUnescape(f.path); err == nil {
+			f.path = clean
+		}
+	case ":authority":
+		if f.regular {
+			f.wrong = true
+		}
+	default:
+		f.wrong = true
+	}
+}
+
+// plain reports whether a value has no octet that would end it elsewhere (RFC 9113, section 8.2.1).
+func plain(v string) bool {
+	return !strings.ContainsAny(v, "\x00\r\n")
+}
+
+// lower reports whether a name can be one of a field (RFC 9113, section 8.2.1).
+func lower(name string) bool {
+	if name == "" {
+		return false
+	}
+	for _, b := range []byte(name) {
+		if b <= ' ' || b >= 0x7f || b >= 'A' && b <= 'Z' || b == ':' {
+			return false
+		}
+	}
+	return true
+}
