@@ -22,6 +22,10 @@ type signals struct {
 	dirty   map[string]bool    // zones that have to be signed again, since what they copy has changed
 	settled bool               // all zones have been signed that could be
 	waiting map[string]bool    // zones with copies of others that nothing is known of yet
+
+	// What copies the versions have that were served when zones were first signed, by the zones' keys:
+	// until all is settled. A zone is searched for them once: it can be large.
+	served map[string][]zone.Record
 }
 
 // A signal is what one zone asks for.
@@ -37,7 +41,10 @@ type signal struct {
 const settleTime = 5 * time.Minute
 
 func newSignals() *signals {
-	return &signals{since: time.Now(), zones: map[string]*signal{}, dirty: map[string]bool{}, waiting: map[string]bool{}}
+	return &signals{
+		since: time.Now(), zones: map[string]*signal{}, dirty: map[string]bool{}, waiting: map[string]bool{},
+		served: map[string][]zone.Record{},
+	}
 }
 
 // signalOf returns what a version asks for, or nil. To have DS records removed is not asked for this
@@ -103,7 +110,7 @@ func (l *signals) due(signers map[string]*zoneSigner) (keys []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.settled && time.Since(l.since) > settleTime {
-		l.settled = true
+		l.settled, l.served = true, nil
 		for _, s := range signers {
 			if l.waiting[string(s.key)] {
 				keys = append(keys, string(s.key))
@@ -142,8 +149,8 @@ func (l *signals) with(s *zoneSigner, seed wire.Seed, have, plain *zone.Zone) *z
 	l.mu.Lock()
 	settled := l.settled
 	l.mu.Unlock()
-	if have != nil && !settled {
-		extra = append(extra, l.kept(s, have, extra)...)
+	if !settled {
+		extra = append(extra, l.kept(s, have, plain, extra)...)
 	}
 	if len(extra) == 0 {
 		return plain
@@ -197,30 +204,48 @@ func elsewhere(z *zone.Zone, name []byte) bool {
 	return p.Cut || p.DNAME || p.Exact && !z.Empty(p.Node)
 }
 
-// kept returns the copies that a version has of zones that nothing is known of since the start.
-func (l *signals) kept(s *zoneSigner, have *zone.Zone, extra []zone.Record) (list []zone.Record) {
+// kept returns the copies of zones that nothing is known of since the start, which a zone has for what it
+// was served as when it was first signed. have is what it is served as; nil: nothing.
+func (l *signals) kept(s *zoneSigner, have, plain *zone.Zone, extra []zone.Record) (list []zone.Record) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	have.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
-		if t != wire.TypeCDS && t != wire.TypeCDNSKEY || !bytes.HasPrefix(owner, []byte("\x07_dsboot")) {
-			return true
-		}
-		at := bytes.Index(owner, []byte("\x07_signal"))
-		if at < 0 {
-			return true
-		}
-		apex := append(bytes.Clone(owner[8:at]), 0)
+	if l.settled {
+		return nil
+	}
+	served, searched := l.served[string(s.key)]
+	if !searched {
+		served = copiesOf(have, plain)
+		l.served[string(s.key)] = served
+	}
+	for _, r := range served {
+		apex := append(bytes.Clone(r.Owner[8:bytes.Index(r.Owner, []byte("\x07_signal"))]), 0)
 		known := slices.ContainsFunc(slices.Collect(maps.Keys(l.zones)), func(key string) bool {
 			return bytes.HasPrefix([]byte(key), apex)
 		})
-		if !known && !slices.ContainsFunc(extra, func(r zone.Record) bool { return bytes.Equal(r.Owner, owner) }) {
+		made := slices.ContainsFunc(extra, func(o zone.Record) bool { return bytes.Equal(o.Owner, r.Owner) })
+		if !known && !made && !elsewhere(plain, r.Owner) {
+			list = append(list, r)
+		}
+	}
+	if list != nil {
+		l.waiting[string(s.key)] = true
+	}
+	return list
+}
+
+// copiesOf returns the copies of other zones' records that a version has; nil: none. What plain, which was
+// not signed here, has by itself is somebody's own.
+func copiesOf(have, plain *zone.Zone) (list []zone.Record) {
+	if have == nil {
+		return nil
+	}
+	have.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+		if (t == wire.TypeCDS || t == wire.TypeCDNSKEY) && bytes.HasPrefix(owner, []byte("\x07_dsboot")) &&
+			bytes.Contains(owner, []byte("\x07_signal")) && !elsewhere(plain, owner) {
 			list = append(list, zone.Record{Owner: bytes.Clone(owner), Type: t, TTL: ttl, Data: bytes.Clone(data)})
 		}
 		return true
 	})
-	if list != nil {
-		l.waiting[string(s.key)] = true
-	}
 	return list
 }
 

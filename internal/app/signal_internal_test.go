@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -142,6 +143,58 @@ func TestSignals(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestSignalsByHand has records that somebody wrote where copies of others stand: they are what he says,
+// beside copies too, and none comes back that he took out.
+func TestSignalsByHand(t *testing.T) {
+	l := newSignals()
+	host := signerOf(t, l, "host.", "")
+	const byHand = "_dsboot.hand.com._signal.ns1 CDS 4711 13 2 5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A\n"
+	with, without := zoneOf(t, "host.", hostText+byHand), zoneOf(t, "host.", hostText)
+	served, err := host.Sign(t.Context(), 1, nil, with, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := served
+	host.signals = newSignals()
+	for i, plain := range []*zone.Zone{with, without} {
+		v, err := host.Sign(t.Context(), 1, served.Zone, plain, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := copies(v.Zone), copies(plain); !slices.Equal(got, want) {
+			t.Errorf("version %d: %v, want %v", i, got, want)
+		}
+		served = v
+	}
+
+	// What another zone's copy was may be written by hand later.
+	host.signals = newSignals()
+	for _, plain := range []*zone.Zone{without, zoneOf(t, "host.", hostText+strings.ReplaceAll(byHand, "4711", "4712"))} {
+		v, err := host.Sign(t.Context(), 1, first.Zone, plain, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := copies(v.Zone); len(got) != 1 {
+			t.Errorf("a copy, and then what is written by hand: %v, want one record", got)
+		}
+	}
+}
+
+// TestSignalsInLargeZone has a zone be searched for copies once after a start, and not for each change.
+func TestSignalsInLargeZone(t *testing.T) {
+	var text strings.Builder
+	text.WriteString(hostText)
+	for i := range 2000 {
+		fmt.Fprintf(&text, "n%d A 192.0.2.1\n", i)
+	}
+	l, plain := newSignals(), zoneOf(t, "host.", text.String())
+	host := signerOf(t, l, "host.", "")
+	have := plain
+	if n := testing.AllocsPerRun(1, func() { l.with(host, 1, have, plain) }); n > 100 { // the run before it searches
+		t.Errorf("%v allocations for a zone that was searched already", n)
+	}
 }
 
 // TestSignalNameTooLong has a name that would be longer than names may be left out.
