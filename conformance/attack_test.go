@@ -69,6 +69,9 @@ func newHostileNet(t *testing.T) *hostileNet {
 	write(t, n.hints, ". 3600 NS ns1.\nns1. 3600 A "+hostileRoot.String()+"\n")
 	n.serve(hostileRoot, func(q *dns.Msg, _ bool, _ func(*dns.Msg)) *dns.Msg {
 		name := q.Question[0].Name
+		if name == "." && q.Question[0].Qtype == dns.TypeNS {
+			return reply(q, dns.RcodeSuccess, ". 3600 NS ns1.", "", "ns1. 3600 A "+hostileRoot.String())
+		}
 		if !dns.IsSubDomain("com.", strings.ToLower(name)) {
 			return reply(q, dns.RcodeNameError, "", ". 60 SOA a. b. 1 2 3 4 60")
 		}

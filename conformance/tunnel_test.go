@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -26,18 +28,26 @@ type digger struct {
 	server []string
 	client []string
 	move   func(*diggers) error
+	ready  func(*diggers) bool // the tunnel is there
+	moved  func(*diggers) int  // bytes that have come out of it
 	needs  string
 	domain string
+	config string // of the resolver, beside what all have
 }
 
 type diggers struct {
 	*testing.T
 	ns  *netns.Namespace
 	dir string
+
+	// Of a tunnel for connections.
+	once    sync.Once
+	through net.Conn     // a connection through it
+	out     atomic.Int64 // bytes that have come out
 }
 
-// TestTunnels has iodine move data through port53, in records of each type that it has: each tunnel is found within a
-// minute, and nothing else is.
+// TestTunnels has iodine move data through port53, in records of each type that it has, and dns2tcp: each tunnel is found
+// within a minute, and nothing else is.
 func TestTunnels(t *testing.T) {
 	t.Parallel()
 	bin, err := build()
@@ -74,6 +84,11 @@ func allDiggers() (list []digger) {
 			client: []string{"/usr/sbin/iodine", "-f", "-r", "-P", "secret", "-d", "tunC", "-T", typ, "-m", "200", "127.0.0.1", "t.evil.test"},
 			needs:  "/dev/net/tun",
 			domain: "evil.test",
+			ready: func(g *diggers) bool {
+				text, _ := os.ReadFile(filepath.Join(g.dir, "iodine.log"))
+				return strings.Contains(string(text), "Connection setup complete")
+			},
+			moved: (*diggers).received,
 			move: func(g *diggers) error {
 				return g.ns.Do(func() error {
 					// The other end is of this machine too: what goes to it would not take the tunnel.
@@ -101,7 +116,79 @@ func allDiggers() (list []digger) {
 			},
 		})
 	}
-	return list
+	return append(list, dns2tcp())
+}
+
+// dns2tcp is a tunnel whose octets are letters of either case, so that none comes up where case is mixed on the way, as port53 does
+// unless it is told not to.
+func dns2tcp() digger {
+	const sink, entrance = "127.0.0.4:9", "127.0.0.1:8888"
+	return digger{
+		name:   "dns2tcp",
+		server: []string{"/usr/bin/dns2tcpd", "-F", "-d", "1", "-f", "dns2tcpd.conf"},
+		client: []string{"/usr/bin/dns2tcpc", "-d", "1", "-r", "sink", "-l", "8888", "-k", "secret", "-z", "t.evil.test", "127.0.0.1"},
+		domain: "evil.test",
+		config: "  case_randomization: false\n",
+		moved:  func(g *diggers) int { return int(g.out.Load()) },
+		ready: func(g *diggers) bool {
+			g.once.Do(func() { g.sink(sink) })
+			// A connection is what comes up; it is asked for again and again, as the server may not be there yet.
+			if g.through == nil {
+				_ = g.ns.Do(func() (err error) { g.through, err = net.Dial("tcp", entrance); return err })
+			}
+			if g.through == nil {
+				return false
+			}
+			if _, err := g.through.Write([]byte("x")); err != nil {
+				g.through = nil
+			}
+			return g.out.Load() > 0
+		},
+		move: func(g *diggers) error {
+			random := rand.NewChaCha8([32]byte{})
+			for { // 2 kB a second, until the test ends
+				b := make([]byte, 200)
+				_, _ = random.Read(b)
+				if _, err := g.through.Write(b); err != nil {
+					return err
+				}
+				select {
+				case <-g.Context().Done():
+					return nil
+				case <-time.After(100 * time.Millisecond):
+				}
+			}
+		},
+	}
+}
+
+// sink takes connections at the end of a tunnel, and counts what comes.
+func (g *diggers) sink(at string) {
+	g.Helper()
+	var l net.Listener
+	if err := g.ns.Do(func() (err error) { l, err = net.Listen("tcp", at); return err }); err != nil {
+		g.Fatal(err)
+	}
+	g.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				b := make([]byte, 4096)
+				for {
+					n, err := c.Read(b)
+					g.out.Add(int64(n))
+					if err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
 }
 
 // output runs a program within the namespace.
@@ -116,8 +203,8 @@ func (g *diggers) output(args ...string) (string, error) {
 	return out.String(), err
 }
 
-// moved returns how many bytes have come out of the tunnel.
-func (g *diggers) moved() int {
+// received returns how many bytes have come out of the device of iodine's server.
+func (g *diggers) received() int {
 	var links []struct {
 		Stats64 struct{ RX struct{ Bytes int } }
 	}
@@ -179,7 +266,8 @@ resolver:
   forward: [{zone: ., to: [127.0.0.3]}]
   validation: false
   special_names: false
-`)
+`+d.config)
+	write(g.T, filepath.Join(g.dir, "dns2tcpd.conf"), "listen = 127.0.0.2\nport = 53\nuser = root\nchroot = /tmp\ndomain = t.evil.test\nkey = secret\nresources = sink:127.0.0.4:9\n")
 	g.deny("127.0.0.3:53")
 	g.begin(d.server)
 	g.begin([]string{bin, "serve", "--config", "port53.yaml"})
@@ -209,7 +297,7 @@ resolver:
 	g.begin(d.client)
 	// The tunnel is there once the client has found out what passes.
 	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
-		if text, _ := os.ReadFile(filepath.Join(g.dir, "iodine.log")); strings.Contains(string(text), "Connection setup complete") {
+		if d.ready(g) {
 			break
 		}
 		if time.Now().After(end) {
@@ -222,15 +310,15 @@ resolver:
 	for {
 		list := look()
 		if len(list) == 1 && list[0].Client == "127.0.0.1" && strings.TrimSuffix(list[0].Domain, ".") == d.domain {
-			g.Logf("found after %.0f s and %d bytes: %v", time.Since(begun).Seconds(), g.moved(), list[0].Why)
+			g.Logf("found after %.0f s and %d bytes: %v", time.Since(begun).Seconds(), d.moved(g), list[0].Why)
 			return
 		}
 		if len(list) > 1 {
 			g.Errorf("more is taken for a tunnel: %+v", list)
 		}
 		// A busy machine may move less than the kilobyte a second that is promised to be found within a minute.
-		if took := time.Since(begun); took > time.Minute && g.moved() > 60_000 || took > 5*time.Minute {
-			g.Fatalf("not found in %.0f s: %+v; moved %d bytes", took.Seconds(), list, g.moved())
+		if took := time.Since(begun); took > time.Minute && d.moved(g) > 60_000 || took > 5*time.Minute {
+			g.Fatalf("not found in %.0f s: %+v; moved %d bytes", took.Seconds(), list, d.moved(g))
 		}
 		select {
 		case err := <-done:

@@ -244,7 +244,7 @@ func (w *worker) lacksSix(r *Recursion) bool {
 func (w *worker) request() resolver.Request {
 	q := &w.query
 	return resolver.Request{
-		Name: q.Name.Name(), Type: q.Type, Wants: w.wants(w.view.Recursion),
+		Name: q.Name.Name(), Written: q.Msg[wire.HeaderLen:][:q.Name.Len()], Type: q.Type, Wants: w.wants(w.view.Recursion),
 		Client: w.peer.Remote.Addr(), Cookie: !w.udp || w.genuine, Config: w.view.Recursion.Config,
 	}
 }

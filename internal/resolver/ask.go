@@ -179,6 +179,9 @@ func (a *asking) question(s *candidate, timeout time.Duration) upstream.Question
 		EDNS: !except.EDNS, DO: true, TCP: route != nil && route.TCP,
 		Timeout: timeout, End: a.end, Packets: t.b.packets, MixCase: t.s.MixCase && !except.Case,
 	}
+	if !t.s.MixCase && !except.Case {
+		q.Name = t.asWritten(a.name)
+	}
 	if route != nil {
 		if q.Transport = route.Transports[s.server]; q.Transport != nil {
 			q.TCP = true
@@ -188,6 +191,15 @@ func (a *asking) question(s *candidate, timeout time.Duration) upstream.Question
 		q.Cookie = upstream.CookieNone
 	}
 	return q
+}
+
+// asWritten returns a name with the letters that the client wrote, if it is the client's, or the end of it (RFC 4343, section 4.1,
+// has the case be kept).
+func (t *task) asWritten(name []byte) []byte {
+	if n := len(t.written) - len(name); n >= 0 && wire.EqualFold([]byte(t.written[n:]), name) {
+		return []byte(t.written[n:])
+	}
+	return name
 }
 
 // read reads what came of asking a server. It returns nil if that is nothing.

@@ -26,18 +26,24 @@ type task struct {
 	s        *Config
 	w        cache.Writer // revoked, if s counts no more
 	b        *budget
-	asked    string // the name of the client's question
-	validate bool   // false: checking disabled (RFC 4035, section 3.2.2)
-	refresh  bool   // what is asked for is to be new, whatever the cache has
+	validate bool // false: checking disabled (RFC 4035, section 3.2.2)
+	refresh  bool // what is asked for is to be new, whatever the cache has
 	priming  bool
 	noRoute  bool   // the forwarders did not answer, iteration may
 	agent    []byte // whom the zone wants told of failures
 	trace    *Trace
 	waits    *flight // of another task
 
+	wording
 	path
 	aged
 	scratch
+}
+
+// A wording is the name of the client's question.
+type wording struct {
+	asked   string // in lower case
+	written string // as the client wrote it; "": as asked, or it does not matter
 }
 
 // An aged is what a task has to do with data that has expired, or will soon (RFC 8767).

@@ -276,3 +276,36 @@ func TestNoNetwork(t *testing.T) {
 		}
 	}
 }
+
+// TestCaseIsKept has servers be asked with the letters that the client wrote where their case is not mixed, in parts of the name too,
+// and in lower case where it is mixed, which the exchanger does, or a server stumbles over it.
+func TestCaseIsKept(t *testing.T) {
+	server := netip.MustParseAddr("198.51.100.3")
+	for _, c := range []struct {
+		change func(*resolver.Settings)
+		want   string
+	}{
+		{func(*resolver.Settings) {}, "WwW.wIlD.eXaMpLe.CoM."},
+		{func(s *resolver.Settings) { s.Minimise = resolver.Strict }, "WwW.wIlD.eXaMpLe.CoM."},
+		{func(s *resolver.Settings) { s.MixCase = true }, "www.wild.example.com."},
+		{func(s *resolver.Settings) {
+			s.Exceptions = []resolver.Exception{{Server: netip.PrefixFrom(server, 32), Case: true}}
+		}, "www.wild.example.com."},
+	} {
+		w := small(t)
+		r := w.resolver(c.change)
+		written := dnstest.Name(t, "WwW.wIlD.eXaMpLe.CoM.")
+		done := make(waiter, 1)
+		r.Ask(&resolver.Request{Name: wire.Lower(nil, written), Written: written, Type: wire.TypeTXT, Waiter: done, Cookie: true})
+		<-done
+		if last, want := w.asked[len(w.asked)-1], server.String()+" "+c.want+" TXT"; last != want {
+			t.Errorf("the server was asked %q, want %q", last, want)
+		}
+		for _, line := range w.asked {
+			f := strings.Fields(line)
+			if part := c.want[max(len(c.want)-len(f[1]), 0):]; f[0] == server.String() && strings.EqualFold(part, f[1]) && part != f[1] {
+				t.Errorf("the server was asked for %s, want %s", f[1], part)
+			}
+		}
+	}
+}

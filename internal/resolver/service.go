@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 	"sync"
@@ -22,7 +23,10 @@ type Wants struct {
 // A Request is a question of a client that the cache could not answer.
 type Request struct {
 	Name []byte // in lower case; it stays the caller's only until Ask returns
-	Type wire.Type
+	// Written is Name with the letters that the client wrote, which servers are sent where their case is not
+	// mixed ([Config.MixCase]); nil: they are sent Name. It stays the caller's only until Ask returns.
+	Written []byte
+	Type    wire.Type
 	Wants
 	Client  netip.Addr
 	Cookie  bool      // the client has a valid cookie, or came over TCP: its address is not forged
@@ -84,6 +88,7 @@ type inquiry struct {
 	begun   time.Time
 	journal atomic.Pointer[journal] // of who works on it; nil: of nobody, or nothing is remembered
 	told    bool                    // by the journal's lock: what was done until somebody had to be answered is remembered
+	written string                  // the name as whoever asked first wrote it; "": it does not matter
 	brief   bool                    // it ends when whoever asked first has been told that there is no answer
 	answer  *cache.Answer           // once it is known, by the lock of waiting: what is left is to look up servers to judge it by
 	text    string                  // of the answer
@@ -194,6 +199,9 @@ func (r *Resolver) Ask(q *Request) {
 		crowded := w.working >= limits.Waiting/2
 		in.key, in.config, in.waiters, in.begun = key, config, list, time.Now()
 		in.refresh, in.stale, in.brief = me == nil, q.Stale, crowded
+		if !config.MixCase && !bytes.Equal(q.Written, q.Name) {
+			in.written = string(q.Written)
+		}
 		w.asked[key] = in
 		w.working++
 	}
@@ -390,6 +398,7 @@ func (r *Resolver) resolve(
 		t.own.deadline = t.own.reply
 	}
 	if of != nil {
+		t.written = of.written
 		t.remembers(of)
 	}
 	t.validate, t.refresh, t.stale, t.trace = t.s.Validate && !wants.CD, refresh, stale, trace
