@@ -41,7 +41,7 @@ func risks(c *config.Config, all []netif.Address) (list []string) {
 		riskOfZone(c, &c.Zones[i], note)
 	}
 	if at := c.API.Listen; at.IsValid() && !at.Addr().IsLoopback() && c.API.Certificate == "" {
-		note("api.listen: %s is not a loopback address, and tokens go over it in the clear: whoever reads one on the way may do all that "+
+		note("api.listen: %s is not a loopback address, and tokens travel unencrypted: whoever reads a token on the way may do all that "+
 			"its holder may: add certificate and key to api, or listen on 127.0.0.1 behind a TLS proxy", at)
 	}
 	for _, f := range filesOf(c) {

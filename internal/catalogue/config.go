@@ -347,7 +347,7 @@ func confForge(a *audited) {
 	for i, f := range r.Forward {
 		for _, to := range f.To {
 			if ip := to.Addr.Addr(); to.Scheme == "" && wire.EqualFold(f.Zone, wire.Root) && public(netip.PrefixFrom(ip, ip.BitLen())) {
-				a.find(finding.Info, 0, fmt.Sprintf("resolver.forward[%d].to", i), "all questions go to %v, in the clear", to)
+				a.find(finding.Info, 0, fmt.Sprintf("resolver.forward[%d].to", i), "all queries go to %v unencrypted", to)
 			}
 		}
 	}

@@ -224,7 +224,7 @@ func TestQueryArguments(t *testing.T) {
 		{"a..test", `error: "a..test": empty label: two dots in a row, or one at the start`},
 		{"bücher.test", "xn--bcher-kva.test. A"},
 		{"--trace --validate a.test", "error: --validate: only one of --trace, --validate and --explain at a time"},
-		{"a.test +http-plain", "error: +http-plain: HTTP in the clear is not spoken by this command; +https is"},
+		{"a.test +http-plain", "error: +http-plain: this command does not use HTTP without TLS: write +https"},
 		{"a.test +https=x", "error: +https: \"x\": expected a path such as /dns-query"},
 		{"a.test +tls-pin=x", "error: +tls-pin: \"x\" is no SHA-256 digest in base64"},
 		{"a.test +proxy", "error: +proxy: the PROXY protocol is not supported; UDP, TCP, TLS, HTTPS and QUIC are"},

@@ -141,7 +141,7 @@ func tlsOptions() []queryOption {
 		{
 			plus: "http-plain http-plain-get http-plain-post",
 			arg:  "[PATH]",
-			set:  refuse("HTTP in the clear is not spoken by this command; +https is"),
+			set:  refuse("this command does not use HTTP without TLS: write +https"),
 		},
 	}
 }

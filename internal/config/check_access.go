@@ -40,9 +40,9 @@ func (d *decoder) checkMayAsk(zone int, name string, listed, allow, peers []neti
 		at := d.item("zones."+name, int32(zone), j)
 		switch {
 		case within(d.config.Policy.Deny, n):
-			d.fail(at, where+" may ask at all: policy.deny has it"+d.seen("policy.deny", at), "remove it from one of them")
+			d.fail(at, where+" may query at all: policy.deny has all of them"+d.seen("policy.deny", at), "remove it from one of them")
 		case !let:
-			d.fail(at, where+" may ask at all, for "+key+" has none"+d.seen(key, at), "add it to "+key+", or remove it here")
+			d.fail(at, where+" may query at all: "+key+" has none of them"+d.seen(key, at), "add it to "+key+", or remove it here")
 		}
 	}
 }

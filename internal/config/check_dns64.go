@@ -32,7 +32,7 @@ func (d *decoder) checkDNS64(path, what string, x *DNS64, index int32) {
 		case slices.ContainsFunc(x.Prefix[:i], p.Overlaps):
 			d.fail(
 				at,
-				fmt.Sprintf("%s%s overlaps another prefix: nobody could tell by which an address was made", where, p),
+				fmt.Sprintf("%s%s overlaps another prefix: it would not be clear with which of them an address was made", where, p),
 				"write prefixes apart from each other",
 			)
 		}

@@ -125,7 +125,7 @@ func (d *decoder) checkDNSSEC() {
 		if p.Name == InsecurePolicy {
 			d.fail(
 				d.keyAt("dnssec_policies.name", i),
-				"policy insecure is built in: it takes a zone's signatures away, when its parent points at none of its keys",
+				"policy \"insecure\" is built in: it removes a zone's signatures once the parent has no DS record for its keys",
 				"give this one another name",
 			)
 		}
@@ -169,12 +169,12 @@ func (d *decoder) checkDNSSEC() {
 			d.fail(
 				d.zones[i],
 				zone+"policy "+quote(p.Name)+
-					" has denial: compact, whose proofs are signed when they are asked for: secondaries have no keys",
+					" has denial: compact, which signs a proof for each query: secondaries have no keys to sign with",
 				"remove secondaries, and let each server sign the zone with the same keys; or write denial: nsec",
 			)
 		}
 		if z.Catalog == "consume" || z.Catalog == "produce" {
-			d.fail(d.zones[i], zone+"a catalog is not signed: nobody asks for its names", "leave dnssec out")
+			d.fail(d.zones[i], zone+"a catalog zone is not signed: resolvers do not query it", "leave dnssec out")
 		}
 	}
 }

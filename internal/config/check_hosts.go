@@ -55,7 +55,7 @@ func (d *decoder) checkHosts() {
 				d.fail(
 					at,
 					fmt.Sprintf(
-						"names: %s is the name of a zone that is served here (see %s), and would not be asked for",
+						"names: %s is the name of a zone that is served here (see %s): the entry would never be used",
 						quote(nameText(n.Name)),
 						d.line(d.zones[j], at),
 					),

@@ -106,7 +106,7 @@ func (d *decoder) checkClients() {
 			d.fail(
 				at,
 				fmt.Sprintf(
-					"resolver.allow[%d]: no address of %s may ask at all, for policy.allow has none%s",
+					"resolver.allow[%d]: no address of %s may query at all: policy.allow has none of them%s",
 					i,
 					n,
 					d.seen("policy.allow", at),
@@ -170,7 +170,7 @@ func (d *decoder) checkFamilies() {
 		if key := off(a); key != "" {
 			d.fail(
 				at,
-				fmt.Sprintf("resolver.outgoing[%d]: %s is never used, for %s is false%s", i, a, key, d.seen(key, at)),
+				fmt.Sprintf("resolver.outgoing[%d]: %s is never used, because %s is false%s", i, a, key, d.seen(key, at)),
 				"remove one of them",
 			)
 		}
@@ -185,7 +185,7 @@ func (d *decoder) checkFamilies() {
 				at := d.item(route.path+".to", route.index, i)
 				d.fail(
 					at,
-					fmt.Sprintf("%s.to[%d]: %s cannot be asked, for %s is false%s", route, i, a.Addr, key, d.seen(key, at)),
+					fmt.Sprintf("%s.to[%d]: %s cannot be queried, because %s is false%s", route, i, a.Addr, key, d.seen(key, at)),
 					"remove one of them",
 				)
 			}
@@ -245,7 +245,11 @@ func (d *decoder) specialRoute(r *route) {
 	if wire.Subdomain(wire.Lower(nil, r.zone), []byte("\x08resolver\x04arpa\x00")) {
 		d.fail(
 			at,
-			fmt.Sprintf("%s: zone %s is each resolver's own: what others say there is about them (RFC 9462)", r, quote(nameText(r.zone))),
+			fmt.Sprintf(
+				"%s: zone %s is each resolver's own: what another resolver answers there is about that resolver (RFC 9462)",
+				r,
+				quote(nameText(r.zone)),
+			),
 			"remove it; encrypted.ddr says what this server tells of itself",
 		)
 	}

@@ -81,7 +81,7 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 	d.checkCatalog(i, keys)
 	switch {
 	case z.Stored && (z.File != "" || len(z.Primaries) > 0 || z.Catalog == "produce"):
-		d.fail(at("stored"), zone+"it is in state_dir alone, and comes from elsewhere as well", "remove stored")
+		d.fail(at("stored"), zone+"with stored: true it comes from state_dir alone, but it has another source, too", "remove stored")
 	case z.File == "" && len(z.Primaries) == 0 && z.Catalog != "produce" && !z.Stored:
 		d.fail(d.zones[i], zone+"it has neither a file nor primaries", "add file: "+nameText(z.Name)+".zone")
 	case len(z.Primaries) == 0 && z.Forward:
@@ -91,7 +91,7 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 			"remove it: updates says who may change a zone that is primary here",
 		)
 	case len(z.Primaries) == 0 && len(z.AllowNotify) > 0:
-		d.fail(at("allow_notify"), zone+"it has no primaries: nobody tells of its changes", "remove it")
+		d.fail(at("allow_notify"), zone+"it has no primaries that could send NOTIFY", "remove it")
 	case z.File != "" && len(z.Primaries) > 0:
 		d.fail(
 			at("primaries"), zone+"it has both a file and primaries",
@@ -124,11 +124,11 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 			remedy,
 		)
 	case bare(z.Secondaries):
-		d.fail(at("secondaries"), zone+"it would be given away for an address alone, which can be forged or taken over", remedy)
+		d.fail(at("secondaries"), zone+"whoever has the address would get the zone, and an address can be forged or taken over", remedy)
 	case len(z.AllowTransfer) > 0:
 		d.fail(
 			at("allow_transfer"),
-			zone+"it would be given away for an address alone, which can be forged or taken over",
+			zone+"whoever has the address would get the zone, and an address can be forged or taken over",
 			"add tsig and the key's name, or write {address: "+z.AllowTransfer[0].String()+"}",
 		)
 	}
@@ -138,7 +138,7 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 				at("allow_transfer"),
 				zone+"remote "+quote(
 					name,
-				)+" has no key: it would be given the zone for an address alone, which can be forged or taken over",
+				)+" has no key: whoever has its address would get the zone, and an address can be forged or taken over",
 				"give the remote a tsig, or add tsig to the zone, or insecure: true if you trust the network",
 			)
 		}
@@ -175,7 +175,7 @@ func (d *decoder) checkCatalog(i int, keys map[string]bool) {
 	case z.Catalog == "produce" && (z.File != "" || len(z.Primaries) > 0):
 		d.fail(at("catalog"), zone+"a catalog that is made here has neither a file nor primaries", "remove them, or write catalog: consume")
 	case z.Catalog == "produce" && !z.Transfers():
-		d.fail(at("catalog"), zone+"nobody may have the catalog", "add secondaries: [ADDRESS], and tsig")
+		d.fail(at("catalog"), zone+"no server may transfer the catalog", "add secondaries: [ADDRESS], and tsig")
 	}
 	named := []*[]byte{&z.Members.TSIG}
 	for g := range z.Members.Groups {

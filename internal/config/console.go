@@ -74,7 +74,7 @@ func (d *decoder) checkConsole() {
 	case c.Certificate == "":
 		d.fail(
 			at,
-			fmt.Sprintf("console.listen: %s is not a loopback address, and sessions would go over it in the clear", c.Listen),
+			fmt.Sprintf("console.listen: %s is not a loopback address, and sessions would travel unencrypted", c.Listen),
 			"add certificate: and key:, or listen on 127.0.0.1 behind a TLS proxy and write its origin",
 		)
 	case c.Origin == "":
@@ -122,7 +122,7 @@ func (d *decoder) checkOrigin() {
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
 		d.fail(at, "console.origin: an origin has no path: "+quote(c.Origin), "write https://"+printable(u.Host))
 	case u.Scheme == "http" && u.Hostname() != "localhost" && !loopbackHost(u.Hostname()):
-		d.fail(at, "console.origin: sessions would go in the clear to "+printable(u.Host), "write https://")
+		d.fail(at, "console.origin: sessions would travel unencrypted to "+printable(u.Host), "write https://")
 	case u.Scheme == "http" && c.Certificate != "":
 		d.fail(at, "console.origin: the console has a certificate, and is reached over TLS", "write https://")
 	}
@@ -143,7 +143,7 @@ func (d *decoder) checkProvider() {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 		d.fail(at, "console.oidc.issuer: expected a URL such as https://id.example.org, found "+quote(o.Issuer), "")
 	case u.Scheme == "http" && u.Hostname() != "localhost" && !loopbackHost(u.Hostname()):
-		d.fail(at, "console.oidc.issuer: what it says would come in the clear", "write https://")
+		d.fail(at, "console.oidc.issuer: the answers of the provider would travel unencrypted", "write https://")
 	case len(o.Groups) == 0:
 		d.fail(at, "console.oidc: no group has a role: nobody could sign in", "add groups: {dns-admins: admin}")
 	}

@@ -250,11 +250,11 @@ func (d *decoder) checkACME() {
 		d.fail(where, "encrypted.acme.listen: only http-01 listens, and the challenge is "+a.Challenge,
 			"leave it out, or write challenge: http-01")
 	case a.Challenge == TLSALPN01 && len(d.config.Encrypted.DoH.Listen) == 0:
-		d.fail(at, "encrypted.acme.challenge: tls-alpn-01 is answered where DNS over HTTPS listens, and it does not",
+		d.fail(at, "encrypted.acme.challenge: tls-alpn-01 is answered where DNS over HTTPS listens, but DNS over HTTPS is not on",
 			"add doh: to encrypted, on port 443 as authorities see it; or take another challenge")
 	}
 	if !d.config.Encrypted.Listens() {
-		d.fail(at, "encrypted.acme: no one is shown the certificate", "add dot:, doh: or doq: to encrypted")
+		d.fail(at, "encrypted.acme: no listener uses the certificate", "add dot:, doh: or doq: to encrypted")
 	}
 }
 

@@ -265,11 +265,11 @@ func (d *decoder) checkClientCertificates() {
 		switch {
 		case len(k.Pins) > 0:
 		case k.CA == "" && k.Hostname == "":
-			d.fail(at, what+": neither an authority nor a pin says which it is", "add ca: FILE and hostname: NAME, or pins: PIN")
+			d.fail(at, what+": neither ca nor pins says which certificate it is", "add ca: FILE and hostname: NAME, or pins: PIN")
 		case k.CA == "":
 			d.fail(at, what+": anybody can make a certificate with the name "+quote(k.Hostname), "add ca: FILE, or pins: PIN")
 		case k.Hostname == "":
-			d.fail(at, what+": every certificate of the authority would be it", "add hostname: NAME, or pins: PIN")
+			d.fail(at, what+": every certificate of the authority would match", "add hostname: NAME, or pins: PIN")
 		}
 		if strings.Contains(k.Hostname, "*") {
 			d.fail(at, what+": hostname is one name, and "+quote(k.Hostname)+" stands for many", "write the name in full")
@@ -289,7 +289,7 @@ func (d *decoder) checkClientCertificates() {
 		}
 		e := &c.Encrypted
 		if len(e.DoT)+len(e.DoQ) == 0 && c.API.Certificate == "" && c.Console.Certificate == "" {
-			d.fail(at, what+": nothing is served over TLS where it could be shown",
+			d.fail(at, what+": no listener with TLS asks clients for a certificate",
 				"add dot or doq to encrypted, or a certificate to api or console")
 		}
 		d.checkRights("client_certificates.grants", i, what, k.Grants)
@@ -388,7 +388,7 @@ func (d *decoder) checkAPI() {
 	if _, said := d.at("expose.control"); !a.Listen.Addr().IsLoopback() && a.Certificate == "" && !a.Expose && !said {
 		d.fail(
 			at,
-			fmt.Sprintf("api.listen: %s is not a loopback address, and tokens go over it in the clear", a.Listen),
+			fmt.Sprintf("api.listen: %s is not a loopback address, and tokens would travel unencrypted", a.Listen),
 			"add certificate: and key:, or listen on 127.0.0.1 behind a TLS proxy; where the proxy is elsewhere, add expose: true",
 		)
 	}

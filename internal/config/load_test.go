@@ -250,7 +250,7 @@ func TestStars(t *testing.T) {
 		resolver + "resolver: {forward: [{zone: @, to: []}]}", resolver + "zones: [{name: @, primaries: [192.0.2.1], insecure: true}]",
 		"role: authoritative\nzones: [{name: @, file: a.zone}]", "role: authoritative\nzones: [{name: a.test, catalog: true, file: a.zone}, {name: @, file: b.zone, in_catalog: a.test}]",
 	} {
-		for star, want := range map[string]string{`"*.corp.example"`: "write corp.example", `"*"`: "a name has no star"} {
+		for star, want := range map[string]string{`"*.corp.example"`: "write corp.example", `"*"`: "this name must not contain a star"} {
 			if _, err := config.Parse("port53.yaml", []byte(strings.Replace(text, "@", star, 1)+"\n")); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s in %q: %v", star, text, err)
 			}

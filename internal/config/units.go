@@ -270,7 +270,7 @@ func (k *key) parseHost(s scalar) (any, *problem) {
 	if err != nil {
 		hint := ""
 		if _, err := netip.ParseAddrPort(s.text); err == nil {
-			hint = "leave the port out: each question has one of its own"
+			hint = "leave the port out: each query has a source port of its own"
 		}
 		return nil, expected(k, s, hint)
 	}

@@ -150,7 +150,8 @@ func (d *decoder) checkHidden(r *route) {
 			d.fail(
 				d.item(r.path+".to", r.index, i),
 				fmt.Sprintf(
-					"%s.to[%d]: %s is asked in the clear, beside servers that are not: what they do not answer would be read by anybody",
+					"%s.to[%d]: %s is queried without encryption, beside servers that are queried with it: "+
+						"anyone on the path could read what the others do not answer",
 					r,
 					i,
 					u,

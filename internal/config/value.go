@@ -254,9 +254,9 @@ func (k *key) parseName(s scalar) (any, *problem) {
 		return nil, expected(k, s, err.Error())
 	}
 	if name[0] == 1 && name[1] == '*' {
-		hint := "a name has no star"
+		hint := "this name must not contain a star"
 		if len(name) > 3 {
-			hint = "write " + nameText(name[2:]) + ": names below are meant as well"
+			hint = "write " + nameText(name[2:]) + ": it covers all names below, too"
 		}
 		return nil, expected(k, s, hint)
 	}

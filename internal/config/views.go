@@ -370,12 +370,12 @@ func (d *decoder) checkMatch(i int, what string) {
 		d.fail(
 			at,
 			fmt.Sprintf(
-				"%snobody comes to it: view %s, before it, is for everybody (see %s)",
+				"%sno client gets this view: view %s, before it, matches every client (see %s)",
 				what,
 				quote(c.Views[j].Name),
 				d.line(first, at),
 			),
-			"write the view that is for everybody last",
+			"write the view that matches every client last",
 		)
 		return
 	}

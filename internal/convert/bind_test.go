@@ -393,7 +393,7 @@ view b { match-clients { any; }; zone "s.test" { in-view "common"; }; zone "none
 			keys + `view Default { match-clients { 10.0.0.0/8; };` + zone("a.test", "/a") + `}; view "The Guests!" { match-clients { 10.0.0.0/7; };` + zone("a.test", "/b") + `};
 view bind CH { zone "bind" CH { type primary; file "/c"; }; }; view all {` + zone("a.test", "/c") + `}; view late {` + zone("a.test", "/d") + `};`,
 			[]string{`name: "view"`, `name: "the-guests"`, `name: "all"`, "!late", "!/d"},
-			[]string{"changed: view Default: it is called view here", "not converted: view bind CH", "changed: view late: nobody comes to it"},
+			[]string{"changed: view Default: it is called view here", "not converted: view bind CH", "changed: view late: no client gets it"},
 		},
 		{
 			"options of views", keys + `zone "lost.test" { type primary; file "/x"; }; options { dnssec-validation yes; validate-except { "x.test"; }; };

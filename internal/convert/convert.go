@@ -249,10 +249,10 @@ func (c *converter) other(s *stmt, own string) {
 		return
 	}
 	if slices.Contains(strings.Fields(own), s.name()) {
-		c.note(s, Changed, "port53 has its own default or need of it")
+		c.note(s, Changed, "port53 has a default of its own for it, or does not need it")
 		return
 	}
-	c.note(s, Unsupported, "nothing stands for it: look whether it matters")
+	c.note(s, Unsupported, "port53 has no such setting: check whether it matters")
 }
 
 // ownNets returns the addresses of this machine, each with the length of its network.

@@ -428,7 +428,7 @@ func (d *dnsmasq) reverseServer(s *stmt, values []string) {
 	}
 	zones := reverseZones(p)
 	if err != nil || !ok || len(zones) == 0 {
-		d.note(s, Unsupported, "it is no network of whole octets, or no server")
+		d.note(s, Unsupported, "this is not a network of whole octets, or not a server")
 		return
 	}
 	for _, z := range zones {

@@ -28,7 +28,7 @@ func TestUnknownOptions(t *testing.T) {
 		}
 		missed, own := 0, 0
 		for _, n := range r.Notes {
-			if n.Outcome == convert.Unsupported && strings.Contains(n.Why, "nothing stands for it") {
+			if n.Outcome == convert.Unsupported && strings.Contains(n.Why, "port53 has no such setting") {
 				missed++
 			}
 			if n.Outcome == convert.Changed {

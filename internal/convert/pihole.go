@@ -172,6 +172,6 @@ func (c *converter) piholeDNS(s *stmt, add func(from *stmt, name, value string))
 	case "specialDomains", "CNAMEdeepInspect", "blockESNI", "EDNS0ECS", "ignoreLocalhost", "blockTTL", "analyzeOnlyAandAAAA":
 		c.note(s, Changed, "port53 has its own way: what aliases and HTTPS records lead to is looked through")
 	default:
-		c.note(s, Changed, "port53 has its own default or need of it")
+		c.note(s, Changed, "port53 has a default of its own for it, or does not need it")
 	}
 }

@@ -302,7 +302,7 @@ func readRecursorYAML(c *converter, path string) error {
 			}
 			name, ok := names[section.name()+"."+s.name()]
 			if !ok {
-				c.note(s, Unsupported, "nothing stands for it: look whether it matters")
+				c.note(s, Unsupported, "port53 has no such setting: check whether it matters")
 				continue
 			}
 			w := s.words[0]

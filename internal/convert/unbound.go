@@ -191,7 +191,7 @@ func (u *unbound) option(s *stmt) {
 	case "access-control":
 		nets, ok := parseNet(s.arg(1))
 		if !ok {
-			u.note(s, Unsupported, "it is no network")
+			u.note(s, Unsupported, "this is not a network")
 			return
 		}
 		p := nets.prefixes()[0]
@@ -226,7 +226,7 @@ func (u *unbound) option(s *stmt) {
 		"interface-tag-action",
 		"interface-tag-data",
 		"interface-action":
-		u.note(s, Unsupported, "nothing stands for it: write it as docs/VIEWS.md says")
+		u.note(s, Unsupported, "port53 has no such setting: write a view, as docs/VIEWS.md says")
 	case "private-address":
 		u.note(s, Changed, "resolver.rebinding takes all private addresses out of answers found by iteration")
 	case "private-domain":
@@ -317,7 +317,7 @@ func (u *unbound) listener(s *stmt) {
 // insecure has a zone not validated.
 func (c *converter) insecure(s *stmt, zone string) {
 	if !goodName(zone) || zone == "." {
-		c.note(s, Unsupported, "it is no zone that can be excepted")
+		c.note(s, Unsupported, "this is not a zone that can be exempt from validation")
 		return
 	}
 	const path = "resolver.negative_trust_anchors"

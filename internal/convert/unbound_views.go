@@ -63,7 +63,7 @@ type node struct {
 func (u *unbound) node(s *stmt) *node {
 	nets, ok := parseNet(s.arg(1))
 	if !ok {
-		u.note(s, Unsupported, "it is no network")
+		u.note(s, Unsupported, "this is not a network")
 		return nil
 	}
 	p := nets.prefixes()[0]

@@ -72,10 +72,11 @@ func withUnit(letters string) func(string) bool {
 	}
 }
 
-// aNumber, loosely, is a kind: what BIND and Knot take, and what Unbound and NSD do.
+// Numbers, by how strictly they are read: PowerDNS takes nothing for 0.
 var (
 	aNumber      = kind{"a number", isNumber}
 	aLooseNumber = kind{"a number", beginsNumber}
+	aPDNSNumber  = kind{"a number", func(v string) bool { return v == "" || beginsNumber(v) }}
 )
 
 // bindKinds are what values of named.conf have to be, as named-checkconf has it.
@@ -150,7 +151,9 @@ func unboundKinds() kinds {
 		of(aLooseNumber, `cache-max-ttl cache-min-ttl cache-max-negative-ttl serve-expired-ttl serve-expired-reply-ttl
 			serve-expired-client-timeout incoming-num-tcp tcp-idle-timeout port num-threads outgoing-range edns-buffer-size
 			num-queries-per-thread val-bogus-ttl infra-host-ttl`).
-		of(kind{"a size such as 4m", withUnit("kKmMgGbB")}, "rrset-cache-size msg-cache-size key-cache-size neg-cache-size")
+		of(kind{"a size such as 4m", func(v string) bool {
+			return withUnit("kKmMgG")(strings.TrimRight(v, "bB"))
+		}}, "rrset-cache-size msg-cache-size key-cache-size neg-cache-size")
 }
 
 // unboundInstead is what is read for values that are none: what hides queries, or serves fewer, goes on.
@@ -211,7 +214,7 @@ func knotInstead() map[string]string {
 // recursorKinds are what values of recursor.conf have to be. Whatever is not no or off is yes there.
 func recursorKinds() kinds {
 	return kinds{}.
-		of(aLooseNumber, `max-cache-ttl max-negative-ttl minimum-ttl-override max-recursion-depth max-total-msec nsec3-max-iterations
+		of(aPDNSNumber, `max-cache-ttl max-negative-ttl minimum-ttl-override max-recursion-depth max-total-msec nsec3-max-iterations
 			max-tcp-clients client-tcp-timeout udp-truncation-threshold local-port threads max-cache-entries max-packetcache-entries
 			packetcache-ttl packetcache-servfail-ttl network-timeout loglevel max-mthreads stack-size max-qperq`).
 		of(oneOfWords(true, "off", "process-no-validate", "process", "log-fail", "validate"), "dnssec")
@@ -228,7 +231,7 @@ func pdnsYes(v string) bool { return v != "no" && v != "off" && v != "false" }
 
 // pdnsKinds are what values of pdns.conf have to be; see recursorKinds.
 func pdnsKinds() kinds {
-	return kinds{}.of(aLooseNumber, `udp-truncation-threshold max-tcp-connections tcp-idle-timeout local-port webserver-port cache-ttl
+	return kinds{}.of(aPDNSNumber, `udp-truncation-threshold max-tcp-connections tcp-idle-timeout local-port webserver-port cache-ttl
 		query-cache-ttl negquery-cache-ttl default-ttl receiver-threads retrieval-threads signing-threads distributor-threads loglevel
 		max-cache-entries max-packet-cache-entries max-queue-length xfr-cycle-interval slave-cycle-interval zone-cache-refresh-interval`)
 }

@@ -50,6 +50,16 @@ func TestValues(t *testing.T) {
 	}
 }
 
+// TestSizes reads sizes as Unbound writes them.
+func TestSizes(t *testing.T) {
+	size := unboundKinds()["rrset-cache-size"]
+	for v, want := range map[string]bool{"4m": true, "100MB": true, "4096": true, "4096b": true, "1g": true, "m": false, "4t": false, "": false} {
+		if size.takes(v) != want {
+			t.Errorf("%q: got %v", v, !want)
+		}
+	}
+}
+
 // goodValue returns a value of a kind.
 func goodValue(k kind) string {
 	for _, v := range []string{"10", "yes", "on", "true", "first", "date", "text", "off", "validate", "none", "increment", "random"} {

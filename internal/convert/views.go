@@ -72,7 +72,7 @@ func (c *converter) settleViews() {
 	for _, v := range c.read {
 		switch {
 		case last != nil:
-			c.note(v.from, Changed, "nobody comes to it: view "+last.name+", before it, is for everybody")
+			c.note(v.from, Changed, "no client gets it: view "+last.name+", before it, matches every client")
 			v.ways = nil
 			continue
 		case len(v.ways) > 0:

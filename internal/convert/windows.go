@@ -117,7 +117,7 @@ func (c *converter) windowsOption(section, e *stmt) {
 	case "globalqueryblocklist", "enableglobalqueryblocklist":
 		c.note(e, Planned, "it is not made a list yet: write one for policy.lists")
 	default:
-		c.note(e, Changed, "port53 has its own default or need of it")
+		c.note(e, Changed, "port53 has a default of its own for it, or does not need it")
 	}
 }
 
