@@ -385,10 +385,16 @@ func (r *Responder) referral(p zone.Place) Result {
 	return result
 }
 
-// appendCut writes the NS set of a delegation, whose names may stand in the question.
+// appendCut writes the NS set of a delegation, whose names may stand in the question, or in what
+// an alias led to.
 func (r *Responder) appendCut(p zone.Place, set *zone.RRset, at zone.Owner) bool {
-	if p.Depth > 0 && r.links == 0 {
+	if p.Depth > 0 {
 		q := r.question(p.Depth)
+		if r.links > 0 {
+			q = zone.Question{
+				Name: r.name.Name(), Pos: r.at.Pos, Owner: r.name.Start(p.Depth), Left: r.name.Start(p.Depth - 1), Scattered: true,
+			}
+		}
 		if set.Shares(q) {
 			return set.AppendShared(r.b, wire.Authority, at, false, q, &r.where)
 		}

@@ -1,6 +1,7 @@
 package authority_test
 
 import (
+	"bytes"
 	"flag"
 	"maps"
 	"slices"
@@ -80,6 +81,47 @@ b.servers.test. A 192.0.2.2
 		}
 		if at := wire.HeaderLen + len(q.Name) + 4; reply[at] != 0 {
 			t.Errorf("%s: the first owner is %x, want the root's octet", question, reply[at:at+2])
+		}
+	}
+}
+
+// TestAliasToDelegation has the servers of a delegation share with what an alias led to whatever they can,
+// as they do with a question: the more of them fit.
+func TestAliasToDelegation(t *testing.T) {
+	z := dnstest.Zone(t, "example.", `$TTL 60
+@ SOA ns.example.net. admin 1 7200 3600 1209600 300
+@ NS ns.example.net.
+alias CNAME ns.A.cut
+again CNAME alias
+d DNAME a.cut
+cut NS ns.a.cut
+cut NS other.a.cut
+cut NS a.cut
+cut NS elsewhere.cut
+ns.a.cut A 192.0.2.1
+other.a.cut A 192.0.2.2
+a.cut A 192.0.2.3
+elsewhere.cut A 192.0.2.4
+`)
+	want := "cut.example. 60 NS ns.a.cut.example.\ncut.example. 60 NS other.a.cut.example.\n" +
+		"cut.example. 60 NS a.cut.example.\ncut.example. 60 NS elsewhere.cut.example.\n"
+	for _, name := range []string{"ns.a.cut", "x.ns.a.cut", "alias", "again", "ns.d", "y.x.ns.d"} {
+		q := dnstest.ParseQuestion(t, name+".example. A")
+		reply := ask(t, z, q.Message(), limitOf(q))
+		got, err := dnstest.Format(reply)
+		if err != nil || !strings.Contains(strings.ToLower(got), strings.ToLower(want)) || strings.Count(got, " A 192.0.2.") != 4 {
+			t.Errorf("%s: got\n%s%v", name, got, err)
+		}
+		lengths := map[byte]int{} // of the data of NS records, by how often
+		for at := bytes.Index(reply, []byte("\x00\x02\x00\x01\x00\x00\x00\x3c\x00")); at >= 0; {
+			lengths[reply[at+9]]++
+			next := bytes.Index(reply[at+1:], []byte("\x00\x02\x00\x01\x00\x00\x00\x3c\x00"))
+			if at += 1 + next; next < 0 {
+				break
+			}
+		}
+		if lengths[2] != 2 || lengths[8] != 1 || lengths[12] != 1 {
+			t.Errorf("%s: servers take these octets, this often: %v; want two of 2, and one each of 8 and 12", name, lengths)
 		}
 	}
 }

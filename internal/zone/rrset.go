@@ -192,13 +192,38 @@ func (s *RRset) AppendNamed(b *wire.Builder, sec wire.Section, name []byte, sigs
 	return at
 }
 
-// A Question is the name in a message's question, which an RRset's owner may be the
-// end of: names in its data may share more with it than the owner.
+// A Question is the name in a message's question, or the one that an alias led to, which an
+// RRset's owner may be the end of: names in its data may share more with it than the owner.
 type Question struct {
-	Name  []byte // in lower case
-	Pos   int    // where it stands in the message
-	Owner int    // offset in Name at which the owner begins
-	Left  int    // offset of the label to the left of that
+	Name      []byte // in lower case
+	Pos       int    // where it stands in the message
+	Owner     int    // offset in Name at which the owner begins
+	Left      int    // offset of the label to the left of that
+	Scattered bool   // it goes on at pointers, as an alias's target does
+}
+
+// offset returns the offset in the name of what stands at a place of a message, or -1.
+func (q *Question) offset(msg []byte, place int) int {
+	if !q.Scattered {
+		return place - q.Pos
+	}
+	for i := 0; i <= q.Owner; i += int(q.Name[i]) + 1 {
+		if LabelAt(msg, q.Pos, i) == place {
+			return i
+		}
+		if q.Name[i] == 0 {
+			break
+		}
+	}
+	return -1
+}
+
+// place returns where in a message the label at an offset of the name stands.
+func (q *Question) place(msg []byte, offset int) int {
+	if !q.Scattered {
+		return q.Pos + offset
+	}
+	return LabelAt(msg, q.Pos, offset)
 }
 
 // Shares reports whether a name in the data of s, which is not the root's, ends in the
@@ -372,7 +397,7 @@ func (r *Relocation) shared(at, p, v int) (from, place int) {
 	if q.Name == nil || v >= blockBase+at {
 		return p, 0 // the name at v is about to be written
 	}
-	end := r.place(v) - q.Pos // where in the question stands what v means
+	end := q.offset(r.b.Bytes(), r.place(v)) // where in the question stands what v means
 	if end <= 0 || end > q.Owner {
 		return p, 0
 	}
@@ -382,7 +407,7 @@ func (r *Relocation) shared(at, p, v int) (from, place int) {
 	for i := at; i < p; i += int(r.set.block[i]) + 1 {
 		n := p - i
 		if from := end - n; from >= 0 && labelStart(q.Name, from) && wire.EqualFold(r.set.block[i:p], q.Name[from:end]) {
-			return i, q.Pos + from
+			return i, q.place(r.b.Bytes(), from)
 		}
 	}
 	return p, 0
