@@ -1,6 +1,7 @@
 package conformance_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -228,6 +229,9 @@ func TestDoctor(t *testing.T) {
 		if _, err := exec.LookPath(program); err != nil {
 			missing(t, err)
 		}
+	}
+	if out, err := exec.Command("unshare", "--mount", "--net", "--pid", "--cgroup", "--fork", "true").CombinedOutput(); err != nil {
+		missing(t, fmt.Errorf("namespaces: %w %s", err, out))
 	}
 	bin, err := build()
 	if err != nil {
