@@ -183,7 +183,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Type", mediaType)
 		h.Set("Content-Length", strconv.Itoa(len(answer)))
-		h.Set("Cache-Control", cacheControl(answer))
+		h.Set("Cache-Control", cacheControl(freshness(answer)))
 		if r.Method == http.MethodHead {
 			return nil
 		}
@@ -195,10 +195,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// cacheControl returns how an answer may be kept. Who asks decides what is answered, and whether: no
+// cacheControl returns that an answer may be kept for so long. Who asks decides what is answered, and whether: no
 // cache that several have may keep it (RFC 8484, section 5.1).
-func cacheControl(answer []byte) string {
-	return "max-age=" + strconv.FormatUint(uint64(freshness(answer)), 10) + ", private"
+func cacheControl(seconds uint32) string {
+	return "max-age=" + strconv.FormatUint(uint64(seconds), 10) + ", private"
 }
 
 // fromURL reads a question from a URL's query (RFC 8484, section 4.1): base64url without

@@ -1,7 +1,6 @@
 package doh
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -150,6 +149,7 @@ type http2Input struct {
 	fields http2Fields
 	last   uint32 // stream of the client
 	greet  bool   // the client's settings have come
+	broken bool   // the client has broken the protocol, and was told
 	taken  int    // octets of bodies that the client may send again
 	held   int    // octets of bodies that have not ended
 	http2Header
@@ -167,7 +167,9 @@ type http2Header struct {
 
 // An http2Question is what is used again for each.
 type http2Question struct {
+	asked  request
 	answer []byte
+	spare  *http2Stream
 	ctx    context.Context // if it is answered later
 	cancel context.CancelFunc
 	begin  func() <-chan struct{} // makes both
@@ -218,9 +220,22 @@ func (c *http2Conn) serve() {
 		n, err := c.conn.Read(c.buf[c.have:])
 		c.have += n
 		if !c.turn(n, err) {
-			return
+			break
 		}
 	}
+	if c.broken {
+		c.linger()
+	}
+}
+
+// linger reads what was on its way, for a while: closed over it, the connection would be reset, and its end lose the
+// reason.
+func (c *http2Conn) linger() {
+	if t, ok := c.conn.(interface{ CloseWrite() error }); ok {
+		_ = t.CloseWrite()
+	}
+	_ = c.conn.SetReadDeadline(time.Now().Add(lastTime))
+	_, _ = io.CopyN(io.Discard, c.conn, enough)
 }
 
 // turn works on what was read, and reports whether the connection goes on.
@@ -232,7 +247,7 @@ func (c *http2Conn) turn(n int, err error) bool {
 		c.active = now
 		if why := c.frames(now); why != codeNone {
 			c.goAway(why)
-			c.flush()
+			c.broken = c.flush()
 			return false
 		}
 	}
@@ -567,8 +582,11 @@ func (c *http2Conn) request(id uint32, now time.Time) code {
 		c.write(frameReset, 0, id, binary.BigEndian.AppendUint32(nil, uint32(codeProtocol)))
 		return codeNone
 	}
-	s := &http2Stream{id: id, fields: c.fields, began: now, window: c.initial}
-	c.fields = http2Fields{}
+	s := c.spare
+	if c.spare = nil; s == nil {
+		s = &http2Stream{}
+	}
+	*s = http2Stream{id: id, fields: c.fields, body: s.body[:0], began: now, window: c.initial}
 	c.streams[id] = s
 	if s.fields.long {
 		s.read = c.ended
@@ -588,14 +606,14 @@ func (c *http2Conn) request(id uint32, now time.Time) code {
 func (c *http2Conn) whole(s *http2Stream) {
 	s.read = true
 	c.let(s)
-	r := request{
+	c.asked = request{
 		method: s.fields.method, path: s.fields.path, query: s.fields.query, types: s.fields.types, encoding: s.fields.encoding,
-		length: int64(len(s.body)),
+		length: int64(len(s.body)), whole: s.body[:len(s.body):len(s.body)],
 	}
-	if r.body = io.Reader(nil); r.method == "POST" {
-		r.body = bytes.NewReader(s.body)
+	if s.body == nil {
+		c.asked.whole = nobody
 	}
-	query, why := c.server.question(&r)
+	query, why := c.server.question(&c.asked)
 	if why.status != 0 {
 		c.respond(s, why)
 		return
@@ -612,6 +630,9 @@ func (c *http2Conn) whole(s *http2Stream) {
 	case later == nil:
 		_ = c.client.Sent(nil)
 		c.message(s, answer)
+		if c.streams[s.id] == nil && cap(s.body) <= smallRead { // nobody has it
+			c.spare = s
+		}
 		if c.answer = answer; cap(answer) > smallRead {
 			c.answer = nil
 		}
@@ -621,6 +642,9 @@ func (c *http2Conn) whole(s *http2Stream) {
 		c.work.Go(func() { c.wait(ctx, s, later) })
 	}
 }
+
+// nobody is the body of a request that has none.
+var nobody = []byte{}
 
 // wait waits for an answer that comes later.
 func (c *http2Conn) wait(ctx context.Context, s *http2Stream, later *server.Later) {
@@ -700,6 +724,7 @@ func (c *http2Conn) set(flags byte, id uint32, b []byte) code {
 		switch v := binary.BigEndian.Uint32(b[2:]); binary.BigEndian.Uint16(b) {
 		case settingTable:
 			c.enc.SetMaxDynamicTableSize(min(v, headerTable))
+			clear(c.heads)
 		case settingPush:
 			if v > 1 {
 				return codeProtocol

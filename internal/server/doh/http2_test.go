@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -500,5 +501,65 @@ func TestHTTP2Farewell(t *testing.T) {
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
+	}
+}
+
+// Headers of answers are right however often, and in whatever order, they are like others, and whatever the client's
+// table of headers has room for.
+func TestHTTP2Headers(t *testing.T) {
+	s := open(t, doh.Options{}, server.Limits{}, nil)
+	r := s.greeted()
+	id := uint32(1)
+	go func() { // nobody looks at them here
+		for range 4 * 304 {
+			<-s.peers
+		}
+	}()
+	for i, room := range []uint32{4096, 0, 4096, 100} {
+		_ = r.f.WriteSettings(http2.Setting{ID: http2.SettingHeaderTableSize, Val: room})
+		r.get(id, 7) // as the last one
+		id += 2
+		for range 3 {
+			for size := range 99 {
+				r.get(id, 1+size*(i+1)%90)
+				id += 2
+			}
+			r.get(id, 7)
+			r.get(id+2, 7)
+			id += 4
+		}
+		r.send()
+		lengths := map[uint32]int{}
+		for answers := 0; answers < 304; {
+			f, err := r.f.ReadFrame()
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch f := f.(type) {
+			case *http2.HeadersFrame:
+				// What comes first says that the table has another size (RFC 7541, section 4.2).
+				if len(lengths) == 0 && i > 0 && f.HeaderBlockFragment()[0]&0xe0 != 0x20 {
+					t.Errorf("%d octets of room: the header is %x", room, f.HeaderBlockFragment())
+				}
+				fields, err := r.read.DecodeFull(f.HeaderBlockFragment())
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := map[string]string{}
+				for _, h := range fields {
+					got[h.Name] = h.Value
+				}
+				if len(fields) != 5 || got[":status"] != "200" || got["content-type"] != media || got["cache-control"] != "max-age=300, private" ||
+					got["date"] == "" {
+					t.Fatalf("stream %d: %v", f.StreamID, fields)
+				}
+				lengths[f.StreamID], _ = strconv.Atoi(got["content-length"])
+			case *http2.DataFrame:
+				if answers++; len(f.Data()) != lengths[f.StreamID] {
+					t.Fatalf("stream %d: %d octets, and its header says %d", f.StreamID, len(f.Data()), lengths[f.StreamID])
+				}
+			}
+		}
+		_ = r.f.WriteWindowUpdate(0, 1<<20)
 	}
 }

@@ -26,15 +26,18 @@ type http2Output struct {
 	out     []byte // frames
 	enc     *hpack.Encoder
 	block   bytes.Buffer
-	window  int64     // octets of bodies that may be sent
-	initial int64     // of a stream
-	stuck   time.Time // since when something may not be sent; zero: nothing is
-	second  int64     // of date
+	added   bool               // to the table of headers, by what is in block
+	heads   map[headKey][]byte // of answers, as long as nothing is added
+	window  int64              // octets of bodies that may be sent
+	initial int64              // of a stream
+	stuck   time.Time          // since when something may not be sent; zero: nothing is
+	second  int64              // of date
 	date    string
 }
 
 func (o *http2Output) init() {
 	o.enc = hpack.NewEncoder(&o.block)
+	o.heads = map[headKey][]byte{}
 	o.window, o.initial = firstWindow, firstWindow
 }
 
@@ -80,18 +83,44 @@ func (c *http2Conn) flush() bool {
 	return err == nil
 }
 
-// message answers a request with a message.
+// A headKey is what the header of an answer depends on.
+type headKey struct {
+	length int
+	ttl    uint32
+	second int64
+	alt    *string
+}
+
+// manyHeads is how many headers a connection remembers.
+const manyHeads = 64
+
+// message answers a request with a message. The header of one like it was, if nothing has changed what
+// its indices stand for, has the same octets.
 func (c *http2Conn) message(s *http2Stream, answer []byte) {
-	c.head(http.StatusOK)
-	c.field("content-type", mediaType)
-	c.field("content-length", strconv.Itoa(len(answer)))
-	c.field("cache-control", cacheControl(answer))
-	c.finish(s, answer)
+	c.active = time.Now()
+	key := headKey{len(answer), freshness(answer), c.active.Unix(), c.server.altSvc.Load()}
+	head := c.heads[key]
+	if head == nil {
+		c.added = false
+		c.head(http.StatusOK)
+		c.field("content-type", mediaType)
+		c.field("content-length", strconv.Itoa(len(answer)))
+		c.field("cache-control", cacheControl(key.ttl))
+		head = c.block.Bytes()
+		if c.added || len(c.heads) >= manyHeads {
+			clear(c.heads)
+		}
+		if !c.added {
+			c.heads[key] = bytes.Clone(head)
+		}
+	}
+	c.finish(s, head, answer)
 }
 
 // respond says why a request is not answered.
 func (c *http2Conn) respond(s *http2Stream, why refusal) {
 	text := why.text + "\n"
+	c.added = false
 	c.head(why.status)
 	if why.status == http.StatusMethodNotAllowed {
 		c.field("allow", allowed)
@@ -100,7 +129,10 @@ func (c *http2Conn) respond(s *http2Stream, why refusal) {
 	c.field("content-length", strconv.Itoa(len(text)))
 	c.field("cache-control", "no-store")
 	c.field("x-content-type-options", "nosniff")
-	c.finish(s, []byte(text))
+	if c.added {
+		clear(c.heads)
+	}
+	c.finish(s, c.block.Bytes(), []byte(text))
 }
 
 // head begins the header of a response.
@@ -119,16 +151,20 @@ func (c *http2Conn) head(status int) {
 }
 
 func (c *http2Conn) field(name, value string) {
+	at := c.block.Len()
 	_ = c.enc.WriteField(hpack.HeaderField{Name: name, Value: value}) // a buffer takes all
+	if c.block.Bytes()[at]&0x80 == 0 {                                // it is no index alone (RFC 7541, section 6.1)
+		c.added = true
+	}
 }
 
 // finish sends a response, or as much of it as may be sent.
-func (c *http2Conn) finish(s *http2Stream, body []byte) {
+func (c *http2Conn) finish(s *http2Stream, head, body []byte) {
 	flags := byte(flagEndHeaders)
 	if s.fields.method == http.MethodHead {
 		body, flags = nil, flags|flagEnd
 	}
-	c.write(frameHeaders, flags, s.id, c.block.Bytes())
+	c.write(frameHeaders, flags, s.id, head)
 	if body = c.send(s, body); len(body) > 0 {
 		s.rest = bytes.Clone(body)
 		if c.stuck.IsZero() {

@@ -20,6 +20,7 @@ type request struct {
 	encoding string   // Content-Encoding
 	length   int64    // Content-Length; -1: unknown
 	body     io.Reader
+	whole    []byte      // the body, if it has been read
 	header   http.Header // of proxies
 }
 
@@ -80,6 +81,9 @@ func fromBody(r *request) ([]byte, refusal) {
 		return nil, refusal{http.StatusUnsupportedMediaType, "a question is not compressed"}
 	case r.length > wire.MaxMessage:
 		return nil, tooLong
+	}
+	if r.whole != nil {
+		return r.whole, refusal{}
 	}
 	// As much memory as has come, whatever the length says.
 	query, err := io.ReadAll(io.LimitReader(r.body, wire.MaxMessage+1))
