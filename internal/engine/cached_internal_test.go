@@ -8,9 +8,11 @@ import (
 	"testing"
 
 	"port53/internal/cache"
+	"port53/internal/event"
 	"port53/internal/policy"
 	"port53/internal/resolver"
 	"port53/internal/server"
+	"port53/internal/why"
 	"port53/internal/wire"
 )
 
@@ -52,6 +54,7 @@ func BenchmarkCached(b *testing.B) {
 		apply func(g *Generation)
 	}{
 		{"plain", func(*Generation) {}},
+		{"why", func(g *Generation) { g.Why = Why{Record: why.Problems, Tell: true} }},
 		{"limited", func(g *Generation) { g.Limits.Rates = limiter }},
 		{"all", func(g *Generation) {
 			g.Limits.Rates = limiter
@@ -70,7 +73,11 @@ func BenchmarkCached(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			g := Generation{View: View{Recursion: &Recursion{Cache: store, Config: config}}}
 			c.apply(&g)
-			w := New(Options{PropagatePanics: true}, g).newWorker()
+			hub := event.New()
+			if g.Why.Record != why.Off {
+				defer hub.Subscribe(event.Explained, func(*event.Record) {})()
+			}
+			w := New(Options{PropagatePanics: true, Events: hub}, g).newWorker()
 			peer := server.Peer{Remote: netip.MustParseAddrPort("127.0.0.1:4000"), Transport: server.UDP}
 			reply := make([]byte, 4096)
 			b.ReportAllocs()

@@ -16,6 +16,7 @@ import (
 	"port53/internal/dnstest"
 	"port53/internal/resolver"
 	"port53/internal/upstream"
+	"port53/internal/why"
 	"port53/internal/wire"
 	"port53/internal/zone"
 )
@@ -123,7 +124,12 @@ func (w *world) resolver(change func(*resolver.Settings)) *resolver.Resolver {
 	if change != nil {
 		change(&s)
 	}
-	r := resolver.New(resolver.Options{Cache: cache.New(cache.Options{Size: 4 << 20}), Exchanger: w}, resolver.Compile(s))
+	return w.remembering(s, nil)
+}
+
+// remembering returns a resolver that has a log of how questions failed; nil: it has none.
+func (w *world) remembering(s resolver.Settings, log *why.Log) *resolver.Resolver {
+	r := resolver.New(resolver.Options{Cache: cache.New(cache.Options{Size: 4 << 20}), Exchanger: w, Why: log}, resolver.Compile(s))
 	w.t.Cleanup(r.Close)
 	return r
 }
@@ -181,10 +187,23 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// BenchmarkMiss asks for names that nobody asked for, over delegations that are known.
+// BenchmarkMiss asks for names that nobody asked for, over delegations that are known: without and with a
+// log of how questions failed.
 func BenchmarkMiss(b *testing.B) {
+	b.Run("plain", func(b *testing.B) { benchMiss(b, nil) })
+	b.Run("why", func(b *testing.B) {
+		log := why.New(why.Options{})
+		log.Set(why.Problems, 1<<20)
+		benchMiss(b, log)
+	})
+}
+
+func benchMiss(b *testing.B, log *why.Log) {
 	w := small(b)
-	r := w.resolver(nil)
+	r := w.remembering(resolver.Settings{
+		Hints: []resolver.Hint{{Name: []byte("\x01a\x04root\x00"), Addrs: []netip.Addr{netip.MustParseAddr("198.51.100.1")}}},
+		IPv4:  true,
+	}, log)
 	ask(b, r, "warm.wild.example.com.", wire.TypeTXT)
 	name := []byte("\x0a0000000000\x04wild\x07example\x03com\x00")
 	i := 0
