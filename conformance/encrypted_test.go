@@ -7,6 +7,8 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -155,6 +157,37 @@ func TestEncryptedClients(t *testing.T) {
 	for _, line := range []string{"kdig +retry=0 +time=5 @127.0.0.1 long.zone.example TXT +short +tls", "kdig +retry=0 +time=5 @127.0.0.1 long.zone.example TXT +short +https", "kdig +retry=0 +time=5 @127.0.0.1 long.zone.example TXT +short +quic", "dig +tries=1 +time=5 @127.0.0.1 long.zone.example TXT +short +tls", "dig +tries=1 +time=5 @127.0.0.1 long.zone.example TXT +short +https", bin + " query @127.0.0.1 long.zone.example TXT +short +tls", bin + " query @127.0.0.1 long.zone.example TXT +short +https-post"} {
 		if got := strings.Count(shell("%s", line), "x"); got != longData {
 			t.Errorf("%s: %d octets of data, want %d", line, got, longData)
+		}
+	}
+}
+
+// TestBrowser has Chromium look a page's host up by DNS over HTTPS, which nobody else in its network knows: it draws the
+// page, and does not if the certificate is another.
+func TestBrowser(t *testing.T) {
+	browser, err := peers.Find("chromium")
+	if err != nil {
+		missing(t, err)
+	}
+	lab := newEncryptedLab(t)
+	const text = "the page itself"
+	page := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, "<p>%s</p>", text) })}
+	var l net.Listener
+	if err := lab.net.Do(func() (err error) { l, err = net.Listen("tcp", "127.0.0.1:8088"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	go page.Serve(l)
+	defer page.Close()
+	for pin, may := range map[string]bool{lab.pin: true, "ijYYJhalHfZsn50UumCbtprZp6HkwQaUM4JzGl6ICbA=": false} {
+		profile := t.TempDir()
+		secure := `{"dns_over_https": {"mode": "secure", "templates": "https://127.0.0.1/dns-query"}}`
+		if err := os.WriteFile(filepath.Join(profile, "Local State"), []byte(secure), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got := lab.shell("timeout 120 %s --headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "+
+			"--disable-sync --no-first-run --user-data-dir=%s --ignore-certificate-errors-spki-list=%s --dump-dom http://other.test:8088/",
+			browser, profile, pin)
+		if strings.Contains(got, text) != may {
+			t.Errorf("with the pin %s: %.2000q, want the page: %v", pin, got, may)
 		}
 	}
 }
