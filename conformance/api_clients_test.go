@@ -48,6 +48,7 @@ func TestAPIClients(t *testing.T) {
 	}
 	t.Run("lego", func(t *testing.T) { s.lego(t) })
 	t.Run("go-powerdns", func(t *testing.T) { s.goPowerDNS(t) })
+	t.Run("DNSControl", func(t *testing.T) { s.dnscontrol(t) })
 }
 
 // lego has lego answer a challenge: it finds the zone by asking for SOA records, and reads back what it

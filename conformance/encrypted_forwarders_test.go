@@ -6,29 +6,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
-
-// dnsproxy builds AdGuard's proxy, which speaks every transport, of a module of its own, once.
-var dnsproxy = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "port53-dnsproxy")
-	if err != nil {
-		return "", err
-	}
-	builtDNSProxy = dir
-	bin := filepath.Join(dir, "dnsproxy")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", bin, "github.com/AdguardTeam/dnsproxy")
-	cmd.Dir = "dnsproxy"
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building dnsproxy: %w\n%s", err, out)
-	}
-	return bin, nil
-})
-
-var builtDNSProxy string // the directory that dnsproxy made
 
 // A forwarder is a program that asks port53 over an encrypted transport for those who ask it in the clear, at
 // 127.0.0.NUMBER.
@@ -116,11 +96,10 @@ newServer{address='127.0.0.1:` + port + `', tls='openssl', subjectName='%s', caS
 // and none where the certificate has another name.
 func TestEncryptedForwarders(t *testing.T) {
 	lab := newEncryptedLab(t, "unbound", "kresd", "stubby", "dnsdist", "dig")
-	proxy, err := dnsproxy()
+	proxy, err := dnsproxy.built()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(builtDNSProxy) })
 	for i, f := range forwarders(proxy, lab.dir) {
 		for j, name := range []string{"dns.test", "other.test"} {
 			t.Run(f.name+" of "+name, func(t *testing.T) {

@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"text/template"
@@ -219,25 +218,6 @@ func (c *importCase) write(t *testing.T, dir string, addr netip.AddrPort) {
 	}
 }
 
-// coredns builds CoreDNS of its own module once.
-var coredns = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "port53-coredns")
-	if err != nil {
-		return "", err
-	}
-	builtCoreDNS = dir
-	bin := filepath.Join(dir, "coredns")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", bin, ".")
-	cmd.Dir = "coredns"
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building CoreDNS: %w\n%s", err, out)
-	}
-	return bin, nil
-})
-
-var builtCoreDNS string // the folder that coredns made
-
 // importServers starts the servers that are forwarded to, which are resolvers that know few names,
 // and the one that secondaries fetch from.
 func importServers(t *testing.T, ns *netns.Namespace) {
@@ -275,7 +255,7 @@ func importServers(t *testing.T, ns *netns.Namespace) {
 func startIn(t *testing.T, ns *netns.Namespace, kind string, addr netip.AddrPort, dir string, command ...string) *peers.Server {
 	t.Helper()
 	if command[0] == "coredns" {
-		bin, err := coredns()
+		bin, err := coredns.built()
 		if err != nil {
 			missing(t, err)
 		}

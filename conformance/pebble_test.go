@@ -15,31 +15,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 )
-
-// pebble builds Let's Encrypt's ACME server for tests, of a module of its own, once.
-var pebble = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "port53-pebble")
-	if err != nil {
-		return "", err
-	}
-	builtPebble = dir
-	bin := filepath.Join(dir, "pebble")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", bin, "github.com/letsencrypt/pebble/v2/cmd/pebble")
-	cmd.Dir = "pebble"
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building Pebble: %w\n%s", err, out)
-	}
-	return bin, nil
-})
-
-var builtPebble string // the folder that pebble made
 
 // pebbleConfig has certificates that are valid for half a minute: what is left of them when they are renewed is ten seconds.
 const pebbleConfig = `{"pebble": {"listenAddress": "127.0.0.1:14000", "managementListenAddress": "127.0.0.1:15000",
@@ -49,7 +29,7 @@ const pebbleConfig = `{"pebble": {"listenAddress": "127.0.0.1:14000", "managemen
 // TestPebble has certificates ordered from Pebble, which refuses every fifth nonce, by each challenge, and renewed while clients ask
 // over TLS and verify: none of their questions fails.
 func TestPebble(t *testing.T) {
-	bin, err := pebble()
+	bin, err := pebble.built()
 	if err != nil {
 		t.Fatal(err)
 	}
