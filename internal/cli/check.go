@@ -55,12 +55,13 @@ reproduces it. What could not be measured is reported as unknown, never as passe
 A target is an address (192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53), a network
 (192.0.2.0/24), a range (192.0.2.1-13), a server's name, or a zone. For a zone, check
 examines its delegation, content and DNSSEC from the root down, and each of its
-servers. --file reads a list of targets. Names are resolved through the system's
-resolvers and the root servers, or only through the resolver given with --resolver, or
-from the root servers given with --roots. With --zone, every server is examined as a server
-of that zone. --subdomains looks for all names of a zone, and shows where they lead;
---subdomains=FILE or --subdomains=www,dev checks these names. The network and broadcast
-addresses of an IPv4 network are skipped unless they are listed as targets themselves.
+servers. --file reads a list of targets. check looks up the names of targets with the system's
+resolvers, and all other names, with their delegations, from the root servers down. With
+--resolver, check looks up all names with the given resolver; with --roots, from the root servers
+in the given file. With --zone, every server is examined as a server of that zone. --subdomains looks
+for all names of a zone, and shows where they lead; --subdomains=FILE checks the names in FILE, and
+--subdomains=www,dev checks the names listed. The network and broadcast addresses of an IPv4
+network are skipped unless they are listed as targets themselves.
 
 --config audits a configuration file without using the network. --self tests, as port53
 prove does, whether the server running on this machine allows exactly what its configuration
@@ -73,12 +74,13 @@ server from serving others, and needs --i-own-this.
 
 Each report has a score out of 100: a failed check costs 60 points at critical severity, 25
 at high, 8 at medium and 2 at low; a warning costs half of that. --compare shows what
-is new and what is gone in the second of two JSON reports, whose format "check schema" describes.
+is new and what is gone in the second of two JSON reports. "port53 check schema" describes
+their format.
 
 Exit codes: 0 no check failed at or above the severity given with --fail-on, 1 at least one
 such check failed, 2 usage error, 3 none failed, but a target, or a check at or above that
-severity, could not be measured. Addresses in a network that do not answer do not lead to exit
-code 3, unless none of them answers.`,
+severity, could not be measured. Silent addresses of a network lead to exit code 3 only if no
+target answers.`,
 		Example: `  port53 check example.com
   port53 check 192.0.2.53 --zone example.com
   port53 check 192.0.2.0/24 --plain | grep -w fail
@@ -346,7 +348,7 @@ func (c *checkCommand) run(ctx context.Context, s *streams, args []string) error
 	case missed:
 		return failure(
 			exitUnmeasured,
-			"does a DNS server run at this address? does a firewall on the way drop the queries?",
+			"does a DNS server run at each address? does a firewall on the way block the queries?",
 			"not every target could be measured",
 		)
 	}

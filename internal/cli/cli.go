@@ -204,8 +204,8 @@ func newRoot(s *streams) *cobra.Command {
 
 Every command has --help with examples. Results go to standard output, messages to
 standard error; most commands that print results support --json.
-Exit codes: 0 success, 1 findings or refused, 2 could not run, 3 something could not be
-measured, 4 internal error.`,
+Exit codes: 0 success, 1 something was found or refused, 2 could not run, 3 something
+could not be measured, 4 internal error.`,
 		Example: `  port53 serve --example
   port53 serve --config /etc/port53/port53.yaml`,
 		SilenceErrors: true,

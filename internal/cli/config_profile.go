@@ -28,9 +28,9 @@ configuration) and the encrypted transports that it serves:
   dhcpd     these options, written for dhcpd.conf of ISC DHCP
   networkd  these options, written for a .network file of systemd-networkd (DHCPv4)
 
-Addresses are those of the listeners. If a listener has 0.0.0.0 or ::, give the addresses that
-clients use with --address. A DHCPv6 option announces one transport only: DNS over TLS if it is served, else
-HTTPS, else QUIC.
+Addresses are those of the listeners. If a listener has 0.0.0.0 or ::, use
+--address to give the addresses that clients use. A DHCPv6 option announces one transport only:
+DNS over TLS if the server offers it, otherwise DNS over HTTPS, otherwise DNS over QUIC.
 
 The same name gives the same identifiers, so that a new Apple profile replaces the
 previous one.

@@ -234,11 +234,11 @@ func newGrantAdd(s *streams) *cobra.Command {
 	var o grantOptions
 	cmd := &cobra.Command{
 		Use:   "add NAME --zone ZONE… [--for CLIENT]",
-		Short: "Create a token or key, or admit a client certificate, and print its client's configuration",
+		Short: "Create a token or key, or admit a client certificate, and print the configuration for the client program",
 		Long: `add creates an API token, or a key for updates and transfers. It takes effect at once and
 survives restarts. The secret is printed only this once; the server stores a token as a
 hash. With --cert or --pin no secret is created: the server recognizes the holder of that client
-certificate by the public key, at the API and on connections of DNS over TLS and DNS over QUIC.
+certificate by the public key, at the API and on DNS-over-TLS and DNS-over-QUIC connections.
 --for names the client program: the grant gets the rights that this program needs, unless other
 flags say otherwise, and the lines for the program's configuration are printed.
 
@@ -263,7 +263,7 @@ Exit codes: 0 created, 1 refused, 2 no server was reached.`,
 	f.StringVar(&o.right.Until, "until", "", "the last day, such as 2027-01-31, or the time when it expires")
 	f.BoolVar(&o.key, "key", false, "create a key for updates and transfers, not an API token")
 	f.StringVar(&o.cert, "cert", "", "admit the holder of the client certificate in this PEM file")
-	f.StringSliceVar(&o.pins, "pin", nil, "admit the holder of this public key: a SHA-256 digest in base64; may be repeated")
+	f.StringSliceVar(&o.pins, "pin", nil, "admit the holder of the public key with this SHA-256 digest, in base64; may be repeated")
 	f.StringVar(&o.signs, "algorithm", "hmac-sha256", "the key's algorithm: hmac-sha224, hmac-sha256, hmac-sha384 or hmac-sha512")
 	f.StringVar(&o.server, "server", "192.0.2.53", "the server's address in the printed examples")
 	f.StringVar(&o.api, "api", "http://127.0.0.1:8053", "the API's URL in the printed examples")
@@ -410,9 +410,9 @@ func newGrantRevoke(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "revoke NAME",
 		Short: "Revoke a token, key or certificate added by grant add",
-		Long: `revoke removes a token, a key or a client certificate, at once and for good, also on
-connections that are already open. To revoke one that the configuration has, delete it
-there and reload.
+		Long: `revoke removes a token, a key or a client certificate, at once and for good. Connections that
+are already open lose the access, too. To revoke a token, key or certificate that is in the
+configuration, delete it there and reload.
 
 Before you revoke the last grant that lets anybody change a zone, write the zone's changes to
 its file with port53 zone sync: a zone that nobody may change has no journal. From the next restart on, or

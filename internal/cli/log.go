@@ -42,7 +42,7 @@ func newLogVerify(s *streams) *cobra.Command {
 files, the oldest first, and prints each place where the hash is not that of the line before.
 
 Lines cut off at the end leave no trace in the file, and anyone with write access to it can
-recompute all hashes. To detect this, keep a copy of the hash that verify prints somewhere else:
+recompute all hashes. To detect this, keep, in another place, a copy of the hash that verify prints:
 --seen checks that a line with that hash is still there.
 
 Exit codes: 0 each line follows from the one before, 1 one does not, or the hash of --seen is not

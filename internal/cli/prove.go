@@ -42,23 +42,23 @@ func newProve(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prove [--config FILE | --role none]",
 		Short: "Prove that the running server allows exactly what its configuration permits",
-		Long: `prove sends packets to the running server to test that exactly those clients that its
-configuration permits can query, use recursion, transfer, update, send NOTIFY, use the API and
-read the metrics. What the configuration permits is called the contract: see "expose" in
-docs/CONFIG.md. prove tests from this machine, and through a temporary network namespace from
-foreign addresses: over UDP and TCP, over TLS and HTTPS if they are served, and over both IPv4
-and IPv6.
+		Long: `prove sends packets to the running server to test that the clients permitted by its
+configuration, and no others, can query, use recursion, transfer, update, send NOTIFY, use the
+API and read the metrics. What the configuration permits, within the limits of "expose", is called
+the contract: see "expose" in docs/CONFIG.md. prove tests from this machine, and through a
+temporary network namespace from foreign addresses: over UDP and TCP, over TLS and HTTPS if the
+server offers them, and over both IPv4 and IPv6.
 
-It sends queries, recursive queries, transfer requests, updates and NOTIFY messages without a key,
-and many queries with large answers; it also asks for the version and the metrics. It checks which
-processes hold port 53, the firewall rules, and the permissions of the control socket, key files
-and state_dir. Each line says what was expected and what was seen. port53 check --self begins with
-these tests.
+prove sends queries, recursive queries, transfer requests, updates and NOTIFY messages without a
+key, and many queries with large answers; prove also asks for the version and the metrics. It checks
+the firewall rules, the permissions of the control socket, key files and state_dir, and which
+processes hold port 53. Each line says what was expected and what was seen. port53 check --self
+begins with these tests.
 
-It needs root; what cannot be tested is reported as unknown. Nothing is changed: each test update
+prove needs root; what cannot be tested is reported as unknown. Nothing is changed: each test update
 has a prerequisite (RFC 2136, section 2.4) that is never met.
 
-With --watch it keeps running and tests again every hour, and within a minute of a change of
+With --watch, prove keeps running and tests again every hour, and within a minute of a change of
 addresses, firewall rules, permissions, the processes on port 53 or the configuration. It reports
 each result to the server, which shows it in port53 status, the log, the metric
 port53_contract_violations and, with serve --prove, at /ready of the metrics listener.

@@ -43,7 +43,7 @@ as escapes. --json prints one object per query; docs/QUERY.md describes its fiel
 
 Similar: dig, kdig, drill (of ldns), host, nslookup, delv, unbound-host.
 Exit codes: 0 an answer, including NXDOMAIN; 1 no usable answer: a timeout, SERVFAIL,
-REFUSED and similar, or bogus; 2 the query could not be sent.`,
+REFUSED and similar, or a bogus answer; 2 the query could not be sent.`,
 		Example: `  port53 query www.example.com
   port53 query example.com MX @192.0.2.53 --tcp
   port53 query --short example.com A AAAA

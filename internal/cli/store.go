@@ -19,9 +19,9 @@ func newStore(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",
 		Short: "Examine the server's state directory",
-		Long: `Among other things, the server keeps zone changes from updates and transfers, and observed
-trust anchors, in state_dir. The first line of each file names its kind and format version:
-port53 KIND VERSION.`,
+		Long: `In state_dir the server keeps, among other things, zone changes from updates and transfers, and
+the trust anchors that it has learned (RFC 5011). The first line of each file names the file's
+kind and format version: port53 KIND VERSION.`,
 		Example: "  port53 store check /var/lib/port53",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },

@@ -384,7 +384,7 @@ func newZoneThaw(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "thaw NAME",
 		Short: "Load an edited zone file, and accept updates again",
-		Long: `thaw ends freeze: it loads the zone's file and accepts updates again. If the file's
+		Long: `thaw ends a freeze: it loads the zone's file and accepts updates again. If the file's
 serial is not newer, the edited zone gets the next serial. The differences are printed.
 If the file cannot be served, nothing changes: the zone stays frozen and is still served.
 
@@ -507,9 +507,9 @@ func newZoneDiff(s *streams) *cobra.Command {
 		Short: "Show a zone's changes, or how it differs from its file",
 		Long: `diff prints the records that a zone's last change removed (-) and added (+), however it
 was made. --since starts at the version with that serial, as far back as the history
-goes, and shows, where known, who made each change and when: a key and the address it came from, the
-zone file, a primary, or a user of this machine. --file compares the served zone with
-its file: this shows what updates have changed, or what a reload would change.
+goes. For each change, diff then shows, if known, when it was made and by whom: a key and its
+address, the zone file, a primary, or a user of this machine. --file compares the served zone
+with its file: this shows what updates have changed, or what a reload would change.
 
 Exit codes: 0 no differences, 1 differences.`,
 		Example: `  port53 zone diff example.com

@@ -25,13 +25,13 @@ func newZoneKeys(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys [--config FILE | --socket PATH | --dir DIR] ZONE",
 		Short: "Show a zone's DNSSEC keys and their states; roll, create and import keys",
-		Long: `keys shows the keys of a zone that the running server signs: for each key its tag, algorithm
-and purpose; for its DNSKEY record, its signatures and its DS record, their state in resolvers'
-caches (hidden, rumoured, omnipresent, unretentive); what the next step waits for; and what the
-parent zone has.
+		Long: `keys shows the keys of a zone that the running server signs: the tag, algorithm and purpose
+of each key, and the state of its DNSKEY record, signatures and DS record in resolvers' caches
+(hidden, rumoured, omnipresent or unretentive). keys also shows what the next step of a rollover
+waits for, and which DS records the parent zone has.
 
-With --dir it lists the key files of a directory, without a server: whether each key is
-published and signs now, according to the times in its files. The files are in BIND's
+With --dir, keys lists the key files of a directory, without a server. For each key it shows
+whether the key is published and signs now, according to the times in the key's files. The files are in BIND's
 format: K*.key with the DNSKEY record and K*.private with the private key and its times.
 
 Similar: rndc dnssec -status, dnssec-settime -p, keymgr ZONE list.
@@ -300,11 +300,11 @@ func newZoneKeysNew(s *streams) *cobra.Command {
 		Long: `new creates a key that signs the whole zone (CSK), or with --split one key for the keys
 (KSK) and one for the data (ZSK), and writes them to a directory: K*.key and K*.private,
 readable only by the owner. According to the times in the files, the keys are published and
-active from now on: the next zone sign uses them. No two keys of a zone get the same tag. The DS record for the
-parent is printed.
+active from now on: port53 zone sign uses them at once. No two keys of a zone get the same tag.
+The DS record for the parent is printed.
 
---store creates them in a key store of the configuration, a PKCS#11 token. The private key
-never leaves the token, and K*.private names it by its URI.
+--store creates the keys in a key store of the configuration, a PKCS#11 token. The private key
+never leaves the token: K*.private has only the key's URI.
 
 Similar: dnssec-keygen, keymgr ZONE generate.
 Exit codes: 0 the keys were written, 2 they were not.`,

@@ -42,9 +42,10 @@ A single private key needs --ksk if it has the SEP flag (257 in its DNSKEY recor
 --zsk if it does not (256). The file does not contain this flag, and the flag affects the
 key tag: compare the printed tags with those of the DNSKEY records in use.
 
-A PowerDNS key that has only one of its two flags, "active" and "published", set is on its way
-out: after the import the server removes it from the zone as soon as that is safe. It does the
-same with an active key of Knot DNS if the list has a new key to replace it.
+If only one of the flags "active" and "published" of a PowerDNS key is set, import marks the key
+as being retired, even if it was meant as a new key: the server removes the key from the zone as
+soon as that is safe. import also marks an active key of Knot DNS as being retired if the list has
+a new key to replace it.
 
 Exit codes: 0 the keys were written, 1 FILE has no keys for the zone, or bad ones, 2 they
 were not written.`,

@@ -440,10 +440,10 @@ func newZoneShow(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show NAME [--at SERIAL|TIME]",
 		Short: "Print a zone as it is now, or as it was",
-		Long: `show prints a zone's unsigned records as in a zone file: the current ones, or those of the
-serial or time given with --at. Disabled records, which the PowerDNS-compatible API stores but
-does not serve, are printed as comments. port53 zone export prints
-what is served, including signatures.
+		Long: `show prints a zone's records as in a zone file, without the DNSSEC records that this server
+adds: the current records, or those of the serial or time given with --at. Disabled records,
+which the PowerDNS-compatible API stores but does not serve, are printed as comments. port53 zone
+export prints what is served, including signatures.
 
 Exit codes: 0 printed, 1 refused, 2 no server was reached.`,
 		Example: "  port53 zone show example.com\n  port53 zone show example.com --at 2026113007 | diff - <(port53 zone show example.com)",

@@ -170,7 +170,7 @@ type ZoneSettings struct {
 	TransferRemotes []string         // the remotes of allow_transfer
 	Keyed           []KeyedServer    // servers that have keys of their own, since a remote is named
 	Notify          []netip.AddrPort `yaml:"notify" is:"upstream" remote:"true" port:"53" default:""`
-	TSIG            [][]byte         `yaml:"tsig" is:"name" value:"the name of one of keys" lone:"true" default:""`
+	TSIG            [][]byte         `yaml:"tsig" is:"name" value:"the name of an entry in keys" lone:"true" default:""`
 	Updates         []Grant          `yaml:"updates"`
 	Serial          string           `yaml:"serial" is:"word" words:"increment date unixtime" default:"increment"`
 	RRsetOrder      string           `yaml:"rrset_order" is:"word" words:"server fixed cyclic random" default:"server"`
@@ -180,14 +180,14 @@ type ZoneSettings struct {
 	Forward         bool             `yaml:"forward_updates" default:"false"`
 	Catalog         string           `yaml:"catalog" is:"word" words:"none consume produce" default:"none"`
 	Members         Members          `yaml:"members"`
-	InCatalog       []byte           `yaml:"in_catalog" is:"name" value:"the name of one of zones" default:""`
+	InCatalog       []byte           `yaml:"in_catalog" is:"name" value:"the name of an entry in zones" default:""`
 	Group           string           `yaml:"group" is:"label" default:""`
 }
 
 // ZoneDNSSEC says whether and how a zone is signed.
 type ZoneDNSSEC struct {
 	Sign     bool   `yaml:"sign" default:"false"`
-	Policy   string `yaml:"policy" is:"label" value:"the name of one of dnssec_policies, or default" default:""`
+	Policy   string `yaml:"policy" is:"label" value:"the name of an entry in dnssec_policies, or default" default:""`
 	KeysFrom string `yaml:"keys_from" is:"path" default:""`
 }
 
@@ -216,8 +216,8 @@ type DNSSECPolicy struct {
 
 // PolicyStores say in which key stores keys are made.
 type PolicyStores struct {
-	KSK string `yaml:"ksk" is:"label" value:"the name of one of key_stores" default:""`
-	ZSK string `yaml:"zsk" is:"label" value:"the name of one of key_stores" default:""`
+	KSK string `yaml:"ksk" is:"label" value:"the name of an entry in key_stores" default:""`
+	ZSK string `yaml:"zsk" is:"label" value:"the name of an entry in key_stores" default:""`
 }
 
 // A KeyStore is a PKCS#11 token that makes and keeps DNSSEC keys.
@@ -254,7 +254,7 @@ type ParentZone struct {
 // PushDS says where DS records are changed by update messages.
 type PushDS struct {
 	To   []netip.AddrPort `yaml:"to" is:"upstream" port:"53" default:""`
-	TSIG []byte           `yaml:"tsig" is:"name" value:"the name of one of keys" default:""`
+	TSIG []byte           `yaml:"tsig" is:"name" value:"the name of an entry in keys" default:""`
 }
 
 // SignatureTimes are the times of signatures.
@@ -270,7 +270,7 @@ type Members struct {
 	Secondaries     []netip.AddrPort `yaml:"secondaries" is:"upstream" remote:"true" port:"53" default:""`
 	AllowTransfer   []netip.Prefix   `yaml:"allow_transfer" beside:"remote=TransferRemotes" default:""`
 	Notify          []netip.AddrPort `yaml:"notify" is:"upstream" remote:"true" port:"53" default:""`
-	TSIG            []byte           `yaml:"tsig" is:"name" value:"the name of one of keys" default:""`
+	TSIG            []byte           `yaml:"tsig" is:"name" value:"the name of an entry in keys" default:""`
 	TransferRemotes []string         // the remotes of allow_transfer
 	Keyed           []KeyedServer    // as in ZoneSettings
 	Groups          []Group          `yaml:"groups"`
@@ -283,7 +283,7 @@ type Group struct {
 	Secondaries   []netip.AddrPort `yaml:"secondaries" is:"upstream" remote:"true" port:"53" default:""`
 	AllowTransfer []netip.Prefix   `yaml:"allow_transfer" beside:"remote=TransferRemotes" default:""`
 	Notify        []netip.AddrPort `yaml:"notify" is:"upstream" remote:"true" port:"53" default:""`
-	TSIG          []byte           `yaml:"tsig" is:"name" value:"the name of one of keys" default:""`
+	TSIG          []byte           `yaml:"tsig" is:"name" value:"the name of an entry in keys" default:""`
 
 	TransferRemotes []string      // the remotes of allow_transfer
 	Keyed           []KeyedServer // as in ZoneSettings
@@ -291,7 +291,7 @@ type Group struct {
 
 // A Grant lets the owner of a key change some of a zone.
 type Grant struct {
-	Key   []byte   `yaml:"key" is:"name" value:"the name of one of keys" required:"true"`
+	Key   []byte   `yaml:"key" is:"name" value:"the name of an entry in keys" required:"true"`
 	Names []string `yaml:"names" is:"label" value:"a domain name, *.name, label.*, @ or *" required:"true"`
 	Types []string `yaml:"types" is:"label" value:"a record type such as A or TXT" default:""`
 }
@@ -313,7 +313,7 @@ func (z *ZoneSettings) Unsigned() bool {
 type Remote struct {
 	Name      string           `yaml:"name" is:"label" required:"true"`
 	Addresses []netip.AddrPort `yaml:"addresses" is:"upstream" port:"53" lone:"true" required:"true"`
-	TSIG      []byte           `yaml:"tsig" is:"name" value:"the name of one of keys" default:""`
+	TSIG      []byte           `yaml:"tsig" is:"name" value:"the name of an entry in keys" default:""`
 	TLS       RemoteTLS        `yaml:"tls"`
 }
 
@@ -485,7 +485,7 @@ type Policy struct {
 	Lists           []FilterList   `yaml:"lists"`
 	Block           []FilterBlock  `yaml:"block"`
 	AllowNames      [][]byte       `yaml:"allow_names" is:"pattern" default:""`
-	AllowLists      []string       `yaml:"allow_lists" is:"label" value:"the name of one of policy.lists" default:""`
+	AllowLists      []string       `yaml:"allow_lists" is:"label" value:"the name of an entry in policy.lists" default:""`
 	RPZ             []RPZ          `yaml:"rpz"`
 	RateLimit       RateLimit      `yaml:"rate_limit"`
 	Tunnel          TunnelWatch    `yaml:"tunnel"`

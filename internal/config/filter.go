@@ -22,7 +22,7 @@ type FilterList struct {
 
 // A FilterBlock says for whom a list counts, and what is answered then.
 type FilterBlock struct {
-	List      string         `yaml:"list" is:"label" value:"the name of one of policy.lists" required:"true"`
+	List      string         `yaml:"list" is:"label" value:"the name of an entry in policy.lists" required:"true"`
 	Answer    []string       `yaml:"answer" is:"answer" lone:"true" beside:"address=Addresses" default:"nxdomain"`
 	Addresses []netip.Addr   // of answer
 	Clients   []netip.Prefix `yaml:"clients" default:""`

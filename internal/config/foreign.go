@@ -89,7 +89,7 @@ func foreignIn(path, name string) string {
 		"update": updates, "allowupdate": updates, "updatepolicy": updates, "type": kind,
 		"masters": masters, "requestxfr": masters,
 		"alsonotify": "other servers that get NOTIFY are in notify", "query": "who may query the zone is set with allow_query",
-		"sign": "write dnssec: {sign: true}", "dnssecpolicy": "write dnssec: {policy: NAME}, with the name of one of dnssec_policies",
+		"sign": "write dnssec: {sign: true}", "dnssecpolicy": "write dnssec: {policy: NAME}, with the name of an entry in dnssec_policies",
 		"zone": "the zone's name is in name",
 	}
 	return map[string]map[string]string{

@@ -10,7 +10,7 @@ import (
 
 // An RPZ says that one of the zones is a response policy zone, and what is done by it.
 type RPZ struct {
-	Zone        []byte        `yaml:"zone" is:"name" value:"the name of one of zones" required:"true"`
+	Zone        []byte        `yaml:"zone" is:"name" value:"the name of an entry in zones" required:"true"`
 	Answer      string        `yaml:"answer" is:"word" words:"given log passthru nxdomain nodata drop tcp-only" default:"given"`
 	CNAME       []byte        `yaml:"cname" is:"pattern" default:""`
 	MaxTTL      time.Duration `yaml:"max_ttl" default:"5s" min:"0s" max:"1d"`

@@ -332,7 +332,7 @@ zones:
   expected, and usually what to do.
 - A zone's own setting takes precedence over its template's, key by key. A list in the zone replaces the template's
   list. A zone that sets any of ` + "`file`, `primaries`, `stored` and `catalog`" + ` takes none of these four from the template.
-  ` + "`catalog: consume`" + ` counts, too: such a zone names its own primaries.
+  This rule applies to a zone with ` + "`catalog: consume`" + `, too: its ` + "`primaries`" + ` must be set in the zone itself.
 - Plain numbers have no unit. Times have a unit (` + "`500ms 30s 5m 1h 1d 1w`" + `, also ` + "`1h30m` and `1.8s`" + `), and so do sizes
   (` + "`64MiB 1.5GiB`" + `); rates are per second (` + "`20/s`, or just `20`" + `). Booleans are ` + "`true`" + ` and ` + "`false`" + `.
 - Points in time are ` + "`2026-10-20T12:00:00Z`" + `, or a date, meaning 00:00 UTC at its start. There is

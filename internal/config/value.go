@@ -121,7 +121,7 @@ func (k *key) expectsNetwork() string {
 	case strings.HasSuffix(k.path, "exceptions.server"):
 		return `a network such as 10.0.0.0/8 or "fd00::/8", or an address`
 	}
-	forms := []string{`a network such as 10.0.0.0/8 or "fd00::/8"`, "an address", "the name of one of networks"}
+	forms := []string{`a network such as 10.0.0.0/8 or "fd00::/8"`, "an address", "the name of an entry in networks"}
 	if k.remote {
 		forms = append(forms, "the name of a remote")
 	}

@@ -35,7 +35,7 @@ type Match struct {
 	Except     []netip.Prefix `yaml:"except" beside:"key=ExceptKeys" default:""`
 	ExceptKeys [][]byte
 	Listen     []netip.AddrPort `yaml:"listen" lone:"true" default:""`
-	Key        [][]byte         `yaml:"key" is:"name" value:"the name of one of keys" lone:"true" default:""`
+	Key        [][]byte         `yaml:"key" is:"name" value:"the name of an entry in keys" lone:"true" default:""`
 }
 
 // ViewPolicy is who may ask in a view, and what is filtered there.
@@ -45,7 +45,7 @@ type ViewPolicy struct {
 	Deny            []netip.Prefix `yaml:"deny" default:"" quiet:"true"`
 	Block           []FilterBlock  `yaml:"block"`
 	AllowNames      [][]byte       `yaml:"allow_names" is:"pattern" default:"" quiet:"true"`
-	AllowLists      []string       `yaml:"allow_lists" is:"label" value:"the name of one of policy.lists" default:"" quiet:"true"`
+	AllowLists      []string       `yaml:"allow_lists" is:"label" value:"the name of an entry in policy.lists" default:"" quiet:"true"`
 	RPZ             []RPZ          `yaml:"rpz"`
 }
 

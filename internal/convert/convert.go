@@ -60,7 +60,11 @@ type Note struct {
 
 // String returns the note as one line.
 func (n Note) String() string {
-	s := fmt.Sprintf("%s:%d:%d: %s: %s", n.File, n.Line, n.Column, n.Outcome, n.What)
+	what := n.What
+	if strings.HasPrefix(n.Why, "expected ") { // the value is anything, and must not read as a word of ours
+		what = `"` + what + `"`
+	}
+	s := fmt.Sprintf("%s:%d:%d: %s: %s", n.File, n.Line, n.Column, n.Outcome, what)
 	if n.Why != "" {
 		s += ": " + n.Why
 	}
@@ -154,7 +158,7 @@ func remarks(path, kind string, notes []Note) []string {
 			continue
 		}
 		if n++; n == 1 {
-			out = append(out, "", "Not in this file:")
+			out = append(out, "", "Left out of this configuration:")
 		}
 		if n <= maxRemarks {
 			note.File = filepath.Base(note.File)

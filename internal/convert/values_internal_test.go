@@ -132,6 +132,9 @@ func TestWrongValues(t *testing.T) {
 		if !strings.Contains(n.Why, test.why) || test.why != "" && n.Outcome == Converted {
 			t.Errorf("%q: got %v", test.text, n)
 		}
+		if strings.HasPrefix(test.why, "expected ") && !strings.Contains(n.String(), `: "`+n.What+`": expected `) {
+			t.Errorf("%q: the statement is not quoted in %v", test.text, n)
+		}
 		_, text, _ := strings.Cut(string(r.YAML), "\nrole:")
 		if text = "role:" + text; !strings.Contains(text, test.want) || strings.Contains(text, test.notWant) {
 			t.Errorf("%q: got\n%s\nwant %q, and not %q", test.text, text, test.want, test.notWant)
