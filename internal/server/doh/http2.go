@@ -56,6 +56,7 @@ const (
 	codeNone        code = 0
 	codeProtocol    code = 1
 	codeFlow        code = 3
+	codeClosed      code = 5
 	codeSize        code = 6
 	codeRefused     code = 7
 	codeCancel      code = 8
@@ -147,13 +148,47 @@ type http2Input struct {
 	since  time.Time // when the beginning of a frame that is not whole came; zero: there is none
 	hpack  *hpack.Decoder
 	fields http2Fields
-	last   uint32 // stream of the client
-	greet  bool   // the client's settings have come
-	broken bool   // the client has broken the protocol, and was told
-	taken  int    // octets of bodies that the client may send again
-	held   int    // octets of bodies that have not ended
+	past
+	greet  bool // the client's settings have come
+	broken bool // the client has broken the protocol, and was told
+	taken  int  // octets of bodies that the client may send again
+	held   int  // octets of bodies that have not ended
 	http2Header
 	http2Question
+}
+
+// A past is what is known of streams that are not there any more.
+type past struct {
+	last   uint32 // stream of the client
+	opened uint64 // which of it and the 63 before it were opened: bit 0 is the last
+	passed uint64 // which of them were ended here: what the client had sent already is passed over
+}
+
+// open takes in a new stream.
+func (p *past) open(id uint32) {
+	n := (int64(id) - int64(p.last) + 1) / 2
+	p.last, p.opened, p.passed = id, p.opened<<n|1, p.passed<<n
+}
+
+// pass has what still comes for a stream be passed over.
+func (p *past) pass(id uint32) {
+	if n := (p.last - id) / 2; id&1 == 1 && n < 64 {
+		p.passed |= 1 << n
+	}
+}
+
+// late returns what a frame is that begins or goes on with a stream that is not there, but was (RFC 9113,
+// section 5.1). Of those that are long gone nothing is known.
+func (p *past) late(id uint32) code {
+	switch n := (p.last - id) / 2; {
+	case id&1 == 0:
+		return codeProtocol
+	case n >= 64 || p.passed>>n&1 != 0:
+		return codeNone
+	case p.opened>>n&1 == 0:
+		return codeProtocol
+	}
+	return codeClosed
 }
 
 // An http2Header is a header whose frames have not ended.
@@ -163,6 +198,7 @@ type http2Header struct {
 	blocks int
 	began  time.Time
 	ended  bool // its stream ends with it
+	looped bool // its stream depends on itself
 }
 
 // An http2Question is what is used again for each.
@@ -422,8 +458,13 @@ func (c *http2Conn) frame(kind, flags byte, id uint32, b []byte, now time.Time) 
 		}
 		return c.fragment(flags, b, now)
 	case framePriority:
-		if len(b) != 5 {
+		switch {
+		case len(b) != 5:
 			return codeSize
+		case id == 0:
+			return codeProtocol
+		case dependsOn(b) == id: // RFC 7540, section 5.3.1
+			c.reset(id, codeProtocol)
 		}
 	case frameReset:
 		if len(b) != 4 {
@@ -457,6 +498,9 @@ func (c *http2Conn) frame(kind, flags byte, id uint32, b []byte, now time.Time) 
 	return codeNone
 }
 
+// dependsOn returns the stream that a stream depends on, by the fields of its priority.
+func dependsOn(b []byte) uint32 { return binary.BigEndian.Uint32(b) & math.MaxInt32 }
+
 // unpadded returns what a frame has beside its padding.
 func unpadded(flags byte, b []byte) ([]byte, bool) {
 	if flags&flagPadded == 0 {
@@ -478,8 +522,13 @@ func (c *http2Conn) data(flags byte, id uint32, b []byte) code {
 		return codeProtocol
 	}
 	s := c.streams[id]
-	if s == nil || s.read { // it was reset, or refused
+	if s == nil {
 		c.taken += len(b)
+		return c.late(id)
+	}
+	if s.read {
+		c.taken += len(b)
+		c.reset(id, codeClosed)
 		return codeNone
 	}
 	// What bodies hold that have not ended cannot be sent once more.
@@ -509,10 +558,12 @@ func (c *http2Conn) headers(flags byte, id uint32, b []byte, now time.Time) code
 	if !ok || id == 0 {
 		return codeProtocol
 	}
+	c.looped = false
 	if flags&flagPriority != 0 {
 		if len(b) < 5 {
 			return codeSize
 		}
+		c.looped = dependsOn(b) == id
 		b = b[5:]
 	}
 	if id > c.last && id&1 == 0 {
@@ -553,7 +604,7 @@ func (c *http2Conn) fragment(flags byte, b []byte, now time.Time) code {
 	if id <= c.last {
 		return c.trailer(id)
 	}
-	c.last = id
+	c.open(id)
 	return c.request(id, now)
 }
 
@@ -561,7 +612,10 @@ func (c *http2Conn) fragment(flags byte, b []byte, now time.Time) code {
 func (c *http2Conn) trailer(id uint32) code {
 	s := c.streams[id]
 	switch {
-	case s == nil || s.read: // it was reset, or refused
+	case s == nil:
+		return c.late(id)
+	case s.read:
+		c.reset(id, codeClosed)
 	case !c.ended || s.fields.length >= 0 && int64(len(s.body)) != s.fields.length:
 		c.reset(id, codeProtocol)
 	default:
@@ -574,12 +628,13 @@ func (c *http2Conn) trailer(id uint32) code {
 func (c *http2Conn) request(id uint32, now time.Time) code {
 	switch {
 	case c.told: // it may be asked of another connection
+		c.pass(id)
 		return codeNone
 	case len(c.streams) >= c.server.o.Streams:
-		c.write(frameReset, 0, id, binary.BigEndian.AppendUint32(nil, uint32(codeRefused)))
+		c.reset(id, codeRefused)
 		return codeNone
-	case !c.fields.right() || c.ended && c.fields.length > 0:
-		c.write(frameReset, 0, id, binary.BigEndian.AppendUint32(nil, uint32(codeProtocol)))
+	case !c.fields.right() || c.ended && c.fields.length > 0 || c.looped:
+		c.reset(id, codeProtocol)
 		return codeNone
 	}
 	s := c.spare
@@ -702,6 +757,9 @@ func (c *http2Conn) forget(id uint32) {
 // reset ends a stream, and tells the client why.
 func (c *http2Conn) reset(id uint32, why code) {
 	c.forget(id)
+	if id <= c.last {
+		c.pass(id)
+	}
 	c.write(frameReset, 0, id, binary.BigEndian.AppendUint32(nil, uint32(why)))
 }
 
@@ -720,6 +778,7 @@ func (c *http2Conn) set(flags byte, id uint32, b []byte) code {
 		return codeSize
 	}
 	c.greet = true
+	c.write(frameSettings, flagEnd, 0, nil) // before what it lets be sent
 	for ; len(b) > 0; b = b[6:] {
 		switch v := binary.BigEndian.Uint32(b[2:]); binary.BigEndian.Uint16(b) {
 		case settingTable:
@@ -746,7 +805,6 @@ func (c *http2Conn) set(flags byte, id uint32, b []byte) code {
 			}
 		}
 	}
-	c.write(frameSettings, flagEnd, 0, nil)
 	return codeNone
 }
 

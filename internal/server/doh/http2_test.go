@@ -291,6 +291,83 @@ func TestHTTP2BadStreams(t *testing.T) {
 	r.answered(id, "200")
 }
 
+// TestHTTP2Past sends for streams that are not there any more, or never were, and has them depend on
+// themselves. What was under way when a stream was ended here is passed over.
+func TestHTTP2Past(t *testing.T) {
+	s := open(t, doh.Options{}, server.Limits{PerAddr: 100, PerPrefix: 100}, nil)
+	get := func(r *rawConn, id uint32) {
+		r.get(id, 1)
+		r.send()
+		r.answered(id, "200")
+	}
+	refused := func(r *rawConn, id uint32) {
+		_ = r.f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: r.fields(":method", "POST"), EndHeaders: true})
+		r.send()
+		if f, _ := r.next(); f.Header().Type != http2.FrameRSTStream {
+			t.Fatal(f)
+		}
+	}
+	looped := func(r *rawConn, id uint32) {
+		b := r.fields(":method", "GET", ":scheme", "https", ":path", encode(question(1)))
+		_ = r.f.WriteHeaders(http2.HeadersFrameParam{
+			StreamID: id, BlockFragment: b, EndStream: true, EndHeaders: true, Priority: http2.PriorityParam{StreamDep: id, Weight: 1},
+		})
+	}
+	for _, tt := range []struct {
+		name   string
+		do     func(r *rawConn)
+		stream uint32 // that is reset; 0: the connection ends; from 99 on: that is asked, and answered
+		want   http2.ErrCode
+	}{
+		{"data after the answer", func(r *rawConn) { get(r, 1); _ = r.f.WriteData(1, true, []byte("x")) }, 0, http2.ErrCodeStreamClosed},
+		{"a header after the answer", func(r *rawConn) { get(r, 1); r.get(1, 1) }, 0, http2.ErrCodeStreamClosed},
+		{"data after a reset", func(r *rawConn) {
+			r.post(1)
+			_ = r.f.WriteRSTStream(1, http2.ErrCodeCancel)
+			_ = r.f.WriteData(1, true, []byte("x"))
+		}, 0, http2.ErrCodeStreamClosed},
+		{"a header of what was left out", func(r *rawConn) { get(r, 5); r.get(3, 1) }, 0, http2.ErrCodeProtocol},
+		{"data of what was left out", func(r *rawConn) { get(r, 5); _ = r.f.WriteData(3, true, []byte("x")) }, 0, http2.ErrCodeProtocol},
+		{"data of the server's streams", func(r *rawConn) { get(r, 5); _ = r.f.WriteData(4, true, []byte("x")) }, 0, http2.ErrCodeProtocol},
+		{"a priority of the connection", func(r *rawConn) { _ = r.f.WriteRawFrame(http2.FramePriority, 0, 0, make([]byte, 5)) }, 0, http2.ErrCodeProtocol},
+		{"a priority below itself", func(r *rawConn) { _ = r.f.WritePriority(3, http2.PriorityParam{StreamDep: 3}) }, 3, http2.ErrCodeProtocol},
+		{"a header below itself", func(r *rawConn) { looped(r, 1) }, 1, http2.ErrCodeProtocol},
+		{"a body under way of what is refused", func(r *rawConn) {
+			refused(r, 1)
+			get(r, 3)
+			_ = r.f.WriteData(1, false, []byte("x"))
+			_ = r.f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: r.fields("a", "b"), EndStream: true, EndHeaders: true})
+		}, 99, 0},
+		{"data long after", func(r *rawConn) {
+			for id := uint32(1); id <= 131; id += 2 {
+				get(r, id)
+			}
+			_ = r.f.WriteData(1, true, []byte("x"))
+		}, 199, 0},
+	} {
+		r := s.greeted()
+		tt.do(r)
+		if tt.stream >= 99 {
+			get(r, tt.stream)
+			continue
+		}
+		r.send()
+		switch f, _ := r.next(); f := f.(type) {
+		case *http2.GoAwayFrame:
+			if tt.stream != 0 || f.ErrCode != tt.want {
+				t.Errorf("%s: %v, want %v for stream %d", tt.name, f, tt.want, tt.stream)
+			}
+		case *http2.RSTStreamFrame:
+			if f.StreamID != tt.stream || f.ErrCode != tt.want {
+				t.Errorf("%s: %v, want %v for stream %d", tt.name, f, tt.want, tt.stream)
+			}
+			get(r, 7)
+		default:
+			t.Errorf("%s: %v, want %v", tt.name, f, tt.want)
+		}
+	}
+}
+
 // TestHTTP2Forms asks as clients may: in pieces, padded, with a priority, with trailers, and with what nobody knows.
 func TestHTTP2Forms(t *testing.T) {
 	s := open(t, doh.Options{}, server.Limits{}, nil)
@@ -367,6 +444,20 @@ func TestHTTP2Windows(t *testing.T) {
 			t.Fatalf("%v, want a part", f)
 		}
 		got += len(d.Data())
+	}
+	// Settings are acknowledged before what they let come.
+	a := s.greeted(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	a.get(1, 1000)
+	_ = a.f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1})
+	a.send()
+	for acks := 0; acks < 2; {
+		f, err := a.f.ReadFrame()
+		if err != nil || f.Header().Type == http2.FrameData {
+			t.Fatalf("%v, %v after %d acknowledgements of 2", f, err, acks)
+		}
+		if set, ok := f.(*http2.SettingsFrame); ok && set.IsAck() {
+			acks++
+		}
 	}
 	if got != 220 {
 		t.Errorf("%d octets have come of 220 that may", got)
