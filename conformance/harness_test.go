@@ -106,7 +106,7 @@ var built string // the folder that build made
 func TestMain(m *testing.M) {
 	log.SetOutput(io.Discard)
 	code := m.Run()
-	for _, dir := range []string{built, builtTagged, coredns.dir, dnscontrol.dir, dnsproxy.dir, pebble.dir} {
+	for _, dir := range []string{built, builtTagged, coredns.dir, dnscontrol.dir, dnsproxy.dir, h2spec.dir, pebble.dir} {
 		if dir != "" {
 			os.RemoveAll(dir)
 		}

@@ -19,7 +19,8 @@ type foreignProgram struct {
 var (
 	coredns    = &foreignProgram{name: "coredns", pkg: "."}
 	dnscontrol = &foreignProgram{name: "dnscontrol", pkg: "github.com/StackExchange/dnscontrol/v4"}
-	dnsproxy   = &foreignProgram{name: "dnsproxy", pkg: "github.com/AdguardTeam/dnsproxy"}           // AdGuard's, which speaks every transport
+	dnsproxy   = &foreignProgram{name: "dnsproxy", pkg: "github.com/AdguardTeam/dnsproxy"} // AdGuard's, which speaks every transport
+	h2spec     = &foreignProgram{name: "h2spec", pkg: "github.com/summerwind/h2spec/cmd/h2spec"}
 	pebble     = &foreignProgram{name: "pebble", pkg: "github.com/letsencrypt/pebble/v2/cmd/pebble"} // Let's Encrypt's ACME server for tests
 )
 
