@@ -125,7 +125,7 @@ func (c *checkCommand) flags(f *pflag.FlagSet) {
 		"subdomains",
 		"",
 		"find all names of a zone (by transfer, NSEC records, a list of 5,000 common labels, certificate logs); "+
-			"=FILE or =NAME,NAME: check these names",
+			"=FILE: check the names in the file; =NAME,NAME: check these names",
 	)
 	f.Lookup("subdomains").NoOptDefVal = allSubdomains
 	f.StringSliceVar(&c.selectors, "dkim-selectors", nil, "also check the DKIM keys of these selectors; a missing key is a finding")

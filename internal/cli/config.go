@@ -89,8 +89,8 @@ func newConfig(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Check, show and create configurations",
-		Long: `The configuration is a YAML file. Its reference is docs/CONFIG.md, also printed by
-port53 config reference.`,
+		Long: `The configuration is a YAML file. docs/CONFIG.md describes every key; port53 config reference
+prints the same text.`,
 		Example: `  port53 config init > port53.yaml
   port53 config check --config port53.yaml`,
 		Args: cobra.NoArgs,
@@ -108,16 +108,16 @@ func newConfigCheck(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [FILE] [--client ADDRESS [--at ADDRESS] [--key NAME]]",
 		Short: "Check a configuration and its zones as serve would",
-		Long: `check validates a configuration as serve would. It reads every zone file, looks up the user
-that the setting "user" names, and tests whether the listen addresses can be bound; addresses
-already in use by the running port53 count as free. If root runs it, it reads the files as that
-user, because each reload does so. Each error has its position, FILE:LINE:COLUMN, and says what
-to do.
+		Long: `check validates a configuration as serve would. It reads every zone file, looks up the user that
+the setting "user" names, and tests whether the listen addresses can be bound; addresses already
+in use by the running port53 count as free. If root runs this command, the files are read as that
+user, because each reload reads the files as that user. Each error has its position,
+FILE:LINE:COLUMN, and says what to do.
 
 The argument FILE does the same as --config FILE.
 
-With --client it shows which view that client gets and what it may do, and reads no
-zones.
+With --client, check shows which view the client gets and what the client may do; check then reads
+no zone files.
 
 Similar: named-checkconf -z, nsd-checkconf, knotc conf-check, unbound-checkconf.
 Exit codes: 0 valid, 1 a zone is broken, 2 the configuration cannot be used.`,
@@ -282,8 +282,8 @@ func newConfigSchema(s *streams) *cobra.Command {
 	return s.printing(&cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON schema of the configuration, for editors",
-		Long: `schema prints a JSON Schema of all keys with their types and defaults. Editors that
-support it complete keys and mark mistakes; port53 config check finds more.`,
+		Long: `schema prints a JSON Schema of all keys with their types and defaults. Editors that support JSON
+Schema complete keys and mark mistakes; port53 config check finds more.`,
 		Example: "  port53 config schema > port53.schema.json",
 	}, config.Schema)
 }

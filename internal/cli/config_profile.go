@@ -32,8 +32,8 @@ Addresses are those of the listeners. If a listener has 0.0.0.0 or ::, use
 --address to give the addresses that clients use. A DHCPv6 option announces one transport only:
 DNS over TLS if the server offers it, otherwise DNS over HTTPS, otherwise DNS over QUIC.
 
-The same name gives the same identifiers, so that a new Apple profile replaces the
-previous one.
+Apple profiles for the same server name have the same identifiers, so that a new profile replaces
+the previous one.
 
 Clients that find the server by its address need none of these settings: see encrypted.ddr.`,
 		Example: `  port53 config profile > dns.mobileconfig

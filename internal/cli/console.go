@@ -51,10 +51,10 @@ func newConsole(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "console [--user NAME]",
 		Short: "Print a one-time link that signs in to the web console",
-		Long: `console makes the running server create a one-time link to its web console, valid for ten
-minutes. The first person to open the link is signed in: as the user given with --user, or
-else as an administrator. In the console they can create a passkey; they then need no link
-to sign in.
+		Long: `console makes the running server create a one-time link to its web console, valid for ten minutes.
+The first person to open the link is signed in: as the user given with --user, or else as an
+administrator. A signed-in user can create a passkey in the console, and then needs no link to
+sign in.
 
 The configuration says where the console is: console: {listen: 127.0.0.1:8080}.
 Exit codes: 0 printed, 1 the server has no console, 2 no server was reached.`,
@@ -102,12 +102,12 @@ func newUserAdd(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add NAME --role ROLE | --zone ZONE…",
 		Short: "Add a user of the web console",
-		Long: `add creates a user, and prints a one-time link with which they sign in and create a passkey.
-With --password it reads a password of at least 12 characters from standard input instead.
+		Long: `add creates a user, and prints a one-time link with which the user signs in and creates a passkey.
+With --password, add instead reads a password of at least 12 characters from standard input.
 
-A role applies to all zones: reader sees them and the server's state, editor also changes
+A role applies to all zones: reader sees all zones and the server's state, editor also changes
 records and DNSSEC keys, admin may do everything. --zone, --name, --type and --verb grant less.
-Exit codes: 0 the user was created, 1 it was refused, 2 no server was reached.`,
+Exit codes: 0 the user was created, 1 the user was refused, 2 no server was reached.`,
 		Example: `  port53 user add anna --role admin
   port53 user add berta --zone example.com --verb read --verb change
   port53 user add ops --role reader --password < password.txt`,
@@ -179,8 +179,8 @@ func newUserList(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List those who may sign in to the web console",
-		Long: `list prints the users of the web console, what each may do, and how they sign in. Those
-who sign in through a provider (console.oidc) are not among them.
+		Long: `list prints the users of the web console, what each may do, and how they sign in. People who sign
+in through a provider (console.oidc) are not listed.
 Exit codes: 0 printed, 2 no server was reached.`,
 		Example: "  port53 user list",
 		Args:    cobra.NoArgs,
@@ -227,7 +227,7 @@ func newUserRemove(s *streams) *cobra.Command {
 		Use:   "remove NAME",
 		Short: "Remove a user of the web console, and end their sessions",
 		Long: `remove deletes a user with their passkeys and password, and ends their sessions.
-Exit codes: 0 the user no longer exists, 1 it was refused, 2 no server was reached.`,
+Exit codes: 0 the user no longer exists, 1 the removal was refused, 2 no server was reached.`,
 		Example: "  port53 user remove anna",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -30,10 +30,10 @@ holds port 53, forwarding loops, /etc/resolv.conf, the clock, container ports th
 ufw, the connection tracking table, UDP buffers, source ports, half-configured IPv6, links
 that drop large packets, SELinux and AppArmor denials, old kernels.
 
-It changes nothing. Each problem comes with its effect on DNS and the one command that fixes
-it. What cannot be read is reported as unknown, with the reason; root sees more. --probe
-sends a few queries of increasing size to a server, to find out which sizes get through;
---probe forward does so for the configured forwarders.
+doctor changes nothing. Each problem comes with its effect on DNS and the one command that fixes
+the problem. What cannot be read is reported as unknown, with the reason; root sees more. --probe sends a
+few queries of increasing size to a server, to find out which sizes get through; --probe forward
+does so for the configured forwarders.
 
 port53 check --self examines the server itself, from outside.
 

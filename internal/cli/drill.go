@@ -88,7 +88,7 @@ behind.
 With role: authoritative, drill runs only flood, slowtcp and axfr. drill needs root, or a system
 that allows user namespaces.
 
-Exit codes: 0 all held, 1 something did not, 2 it could not run.`,
+Exit codes: 0 all limits held, 1 a limit did not hold, 2 drill could not run.`,
 		Example: `  sudo port53 drill all
   port53 drill nxns keytrap --config port53.yaml --time 10s
   port53 drill all --json | jq '.[] | select(.held | not)'`,

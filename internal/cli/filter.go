@@ -37,12 +37,12 @@ func newFilterTest(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test NAME [--client ADDRESS] [--type TYPE]",
 		Short: "Show whether a query is blocked, and by which rule of which list",
-		Long: `test shows what the running resolver does with a query: whether it passes, or which
-answer it gets instead, and the list, line and rule responsible. If the answer is cached,
-the CNAME targets, addresses and HTTPS targets in it are checked as well. No query is
-sent, and nothing is counted.
+		Long: `test shows what the running resolver does with a query: whether the query passes, or which answer
+the query gets instead, and the list, line and rule responsible. If the answer is cached, the
+CNAME targets, addresses and HTTPS targets in it are checked as well. No query is sent, and
+nothing is counted.
 
-Exit codes: 0 it passes, 1 it is blocked, 2 no server was reached.`,
+Exit codes: 0 the query passes, 1 the query is blocked, 2 no server was reached.`,
 		Example: "  port53 filter test ads.example.com\n  port53 filter test game.example --client 10.9.0.7\n  port53 " +
 			"filter test ads.example.com --type AAAA --json",
 		Args: cobra.ExactArgs(1),

@@ -503,7 +503,7 @@ func firewallConfirm(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "confirm",
 		Short: "Keep the rules loaded by apply --confirm",
-		Long: "confirm keeps the rules that apply --confirm has loaded. Without it, the previous rules\n" +
+		Long: "confirm keeps the rules that apply --confirm has loaded. Without this command, the previous rules\n" +
 			"come back when the time given to apply --confirm is over.",
 		Example: "  port53 firewall confirm",
 		Args:    cobra.NoArgs,
@@ -537,8 +537,8 @@ flags or the configuration.
 
 It also reports other rules that redirect or drop traffic to port 53.
 
-Exit codes: 0 they match and nothing interferes, 1 they differ or something interferes, 2 the
-comparison failed.`,
+Exit codes: 0 the rules match and nothing interferes, 1 the rules differ or something interferes,
+2 the comparison failed.`,
 		Example: `  port53 firewall status --config /etc/port53/port53.yaml
   port53 firewall status --block --json`,
 		Args: cobra.NoArgs,

@@ -235,8 +235,8 @@ func newGrantAdd(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add NAME --zone ZONE… [--for CLIENT]",
 		Short: "Create a token or key, or admit a client certificate, and print the configuration for the client program",
-		Long: `add creates an API token, or a key for updates and transfers. It takes effect at once and
-survives restarts. The secret is printed only this once; the server stores a token as a
+		Long: `add creates an API token, or a key for updates and transfers. The token or key takes effect at
+once and survives restarts. The secret is printed only this once; the server stores a token as a
 hash. With --cert or --pin no secret is created: the server recognizes the holder of that client
 certificate by the public key, at the API and on DNS-over-TLS and DNS-over-QUIC connections.
 --for names the client program: the grant gets the rights that this program needs, unless other
@@ -444,8 +444,8 @@ func newGrantNew(s *streams) *cobra.Command {
 		Use:   "new",
 		Short: "Print a new token and its hash, or a certificate's pin, for the configuration",
 		Long: `new prints a token of 256 random bits, and its hash, to be put under "tokens" in the
-configuration; with --cert, the pin of a client certificate, to be put under
-"client_certificates". It contacts no server.`,
+configuration; with --cert, new prints the pin of a client certificate instead, to be put under
+"client_certificates". new contacts no server.`,
 		Example: "  port53 grant new\n  port53 grant new --cert ns2.pem",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {

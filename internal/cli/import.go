@@ -30,7 +30,7 @@ func newImport(s *streams) *cobra.Command {
 		Use:   "import FILE",
 		Short: "Convert another name server's configuration",
 		Long: "import converts another server's configuration, with the files that it includes, to a port53\n" +
-			"configuration. On standard error it says for each statement whether it is converted,\n" +
+			"configuration. For each statement, import says on standard error whether the statement is converted,\n" +
 			"converted with changes, not converted or not supported yet, and why. What is missing is also listed\n" +
 			"at the top of the result. Zone files stay where they are. Supported formats:\n\n" + convert.Formats() + `
 What is converted keeps its meaning where possible. Otherwise the result allows less than
@@ -39,7 +39,7 @@ by its owner, and an existing file is not overwritten. Single names outside of z
 (hosts, address=, local-data) become entries of "names" in the result; domains
 answered only locally become zone files, written beside the file that --output names.
 
-Exit codes: 0 everything was converted, 1 something was not, 2 the file could not be read.`,
+Exit codes: 0 everything was converted, 1 something was not converted, 2 the file could not be read.`,
 		Example: `  port53 import /etc/bind/named.conf --output port53.yaml
   port53 import /etc/unbound/unbound.conf --output port53.yaml --json
   port53 import --from knot old.conf`,

@@ -46,13 +46,13 @@ func newKeyNew(s *streams) *cobra.Command {
 		SuggestFor: []string{"add", "create", "generate"}, // what other commands and servers call it
 		Short:      "Create a key, and print each side's configuration",
 		Long: `new writes a random key to a file readable only by its owner. If root runs this command,
-the owner is the user that the configuration names. new then prints the lines for port53.yaml, nsupdate, BIND, Knot,
-external-dns, cert-manager, lego, certbot and Kea. The file can be named in the setting
+the owner is the user that the configuration names. new then prints the lines for port53.yaml,
+nsupdate, BIND, Knot, external-dns, cert-manager, lego, certbot and Kea. The file can be named in the setting
 "secret_file" of the configuration, and given to nsupdate -k and similar tools. An existing
 file is not overwritten.
 
 Similar: tsig-keygen, ddns-confgen, keymgr -t.
-Exit codes: 0 the key was written, 2 it was not.`,
+Exit codes: 0 the key was written, 2 the key was not written.`,
 		Example: `  port53 key new ddns
   port53 key new externaldns --zone example.com --server 192.0.2.53
   port53 key new xfr --algorithm hmac-sha512 --output /etc/port53/keys/xfr --json`,

@@ -45,8 +45,8 @@ Lines cut off at the end leave no trace in the file, and anyone with write acces
 recompute all hashes. To detect this, keep, in another place, a copy of the hash that verify prints:
 --seen checks that a line with that hash is still there.
 
-Exit codes: 0 each line follows from the one before, 1 one does not, or the hash of --seen is not
-there, 2 a file could not be read.`,
+Exit codes: 0 each line follows from the line before, 1 a line does not, or no line has the hash
+given with --seen, 2 a file could not be read.`,
 		Example: `  port53 log verify /var/log/port53/audit.json
   port53 log verify audit.json.2 audit.json.1 audit.json
   port53 log verify --seen 9f2c… /var/log/port53/audit.json`,

@@ -59,14 +59,14 @@ prove needs root; what cannot be tested is reported as unknown. Nothing is chang
 has a prerequisite (RFC 2136, section 2.4) that is never met.
 
 With --watch, prove keeps running and tests again every hour, and within a minute of a change of
-addresses, firewall rules, permissions, the processes on port 53 or the configuration. It reports
-each result to the server, which shows it in port53 status, the log, the metric
+addresses, firewall rules, permissions, the processes on port 53 or the configuration. prove
+reports each result to the server, which shows it in port53 status, the log, the metric
 port53_contract_violations and, with serve --prove, at /ready of the metrics listener.
 
 --role none proves that ports 53 and 853 of this machine are closed.
 
-Exit codes: 0 everything was tested and holds, 1 something is violated, 2 it could not run,
-3 nothing is violated, but something could not be tested.`,
+Exit codes: 0 everything was tested and holds, 1 something is violated, 2 prove could not run, 3
+nothing is violated, but something could not be tested.`,
 		Example: `  sudo port53 prove
   sudo port53 prove --config port53.yaml --all
   sudo port53 prove --role none

@@ -34,8 +34,8 @@ func newServe(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve [--config FILE | --listen ADDRESS…]",
 		Short: "Run the DNS server",
-		Long: `serve runs the server in the foreground as its configuration says. Without a
-configuration file it is a validating resolver for this machine, on loopback.
+		Long: `serve runs the server in the foreground as its configuration says. Without a configuration file
+the server is a validating resolver for this machine, on loopback.
 
 SIGHUP, or port53 reload, rereads the configuration and changed zone files. SIGTERM and
 Ctrl-C stop the server once the queries received so far are answered, or when the time of

@@ -38,16 +38,17 @@ func newStoreCheck(s *streams) *cobra.Command {
 		Long: `check reads a state directory and prints, for each file, what the next start would do
 with it:
 
-  ok       it is used
-  torn     it ends in a change that was never acknowledged: the next start removes that change
-  left     it is left over, and not used
-  damaged  its content is not what was written: it is refused, and kept
-  foreign  this version does not know its format: it is refused, and kept
-  unknown  it is not a file of port53
+  ok       the file is used
+  torn     the file ends in a change that was never acknowledged: the next start removes that change
+  left     the file is left over, and not used
+  damaged  the file's content is not what was written: the file is refused, and kept
+  foreign  this version does not know the file's format: the file is refused, and kept
+  unknown  the file is not one of port53's
 
-For each zone it prints the serial that can be served, the serials whose changes can be
-read (for IXFR and undo), and the first serial whose change cannot be read, if any. You can
-run this while a server is running, but what it is writing at that moment may look torn.
+For each zone, check prints the serial that can be served, the serials whose changes can be read
+(for IXFR and undo), and the first serial whose change cannot be read, if any. You can run this
+command while a server is running, but a file that the server is writing at that moment may look
+torn.
 
 Exit codes: 0 everything can be used, 1 something is damaged or foreign, 2 the directory
 could not be examined.`,

@@ -36,10 +36,10 @@ func newVersion(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version and build details",
-		Long: `version prints the version, the commit and the Go release. --features lists the features
-of this system that port53 uses, and what it does instead where a feature is missing.
---verify checks that a file is the released one: its checksum must be in SHA256SUMS beside
-it, signed with the release key (SHA256SUMS.minisig).
+		Long: `version prints the version, the commit and the Go release. --features lists the features of this
+system that port53 uses, and what port53 does instead if a feature is missing. --verify checks
+that a file is the released one: its checksum must be in SHA256SUMS beside it, signed with the
+release key (SHA256SUMS.minisig).
 
 Similar: named -V, nsd -v, knotd --version, pdns_server --version.`,
 		Example: `  port53 version

@@ -37,8 +37,8 @@ The ID is in three places: at the end of the text of the Extended DNS Error that
 eight characters needs a dot at its end, so that it is not taken for an ID. Without
 an ID or a NAME, the latest problems are listed.
 
-why.record says what is remembered, and why.size how much memory that may take. Anyone who
-may use the control socket may use why.`,
+The setting "why.record" says which queries are remembered, and "why.size" says how much memory
+the records may take. Anyone who may use the control socket may use why.`,
 		Example: "  port53 why 7f3a81xk\n  port53 why www.example.com AAAA\n" +
 			"  port53 why www.example.com --client 10.0.0.9 --since 1h\n  port53 why --json",
 		Args: cobra.MaximumNArgs(2),

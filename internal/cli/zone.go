@@ -28,9 +28,9 @@ func newZone(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "zone",
 		Short: "Check and sign zone files, and manage the server's zones",
-		Long: `A primary zone usually has a zone file (RFC 1035, section 5); a secondary zone is
-transferred from its primaries. The commands "check", "sign" and "verify" work on files, without
-a server, and so do "keys --dir", "keys new" and "keys import", and "ds" unless --seen or --gone
+		Long: `A primary zone usually has a zone file (RFC 1035, section 5); a secondary zone is transferred from
+its primaries. The commands "check", "sign" and "verify" work on files, without a server, and so
+do "keys --dir", "keys new" and "keys import". "ds" works on files, too, unless --seen or --gone
 is given. All other commands use the running server.`,
 		Example: `  port53 zone check example.com.zone
   port53 zone status example.com
@@ -128,7 +128,8 @@ In a signed zone every signature and every NSEC or NSEC3 proof is verified, as "
 verify" does: a bogus zone is still served, but validators reject it.
 
 Similar: named-checkzone, nsd-checkzone, kzonecheck, pdnsutil check-zone.
-Exit codes: 0 the zone is accepted, 1 it is rejected or bogus, 2 it could not be checked.`,
+Exit codes: 0 the zone is accepted, 1 the zone is rejected or bogus, 2 the zone could not be
+checked.`,
 		Example: `  port53 zone check example.test.zone
   port53 zone check --origin example.com db.example
   port53 zone check --json db.example | jq '.problems[]'`,

@@ -84,13 +84,13 @@ Exit codes: 0 the zone is served, 1 refused, 2 no server was reached.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&z.File, "file", "", "its zone file, relative to the current directory")
-	cmd.Flags().StringArrayVar(&z.Primaries, "primary", nil, "an address or remote to transfer it from; may be repeated")
+	cmd.Flags().StringVar(&z.File, "file", "", "the zone file, relative to the current directory")
+	cmd.Flags().StringArrayVar(&z.Primaries, "primary", nil, "an address or remote to transfer the zone from; may be repeated")
 	cmd.Flags().StringArrayVar(&z.Secondaries, "secondary", nil, "an address or remote of a secondary; may be repeated")
-	cmd.Flags().StringArrayVar(&z.Views, "view", nil, "a view that sees it; may be repeated")
+	cmd.Flags().StringArrayVar(&z.Views, "view", nil, "a view that has the zone; may be repeated")
 	cmd.Flags().StringVar(&template, "template", "", "the template for everything not given here")
 	cmd.Flags().StringArrayVar(&z.TSIG, "tsig", nil, "the key for transfers; may be repeated")
-	cmd.Flags().BoolVar(&z.Insecure, "insecure", false, "transfer it without TSIG, by address alone")
+	cmd.Flags().BoolVar(&z.Insecure, "insecure", false, "transfer the zone without TSIG, by address alone")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagsMutuallyExclusive("file", "primary")
 	socketFlags(cmd, &file, &socket)

@@ -38,9 +38,10 @@ records to the registrar or the parent zone.
 --cds and --cdnskey print the records from which some parents make the DS records
 (RFC 7344); --dnskey prints the keys, which some registrars want instead.
 
-For a zone that the server signs, the records are those that the parent should have now
-(see "port53 zone keys"). If the parent's servers cannot be asked, tell the server what
-they have. --seen TAG: all of them have the DS record of that key; --gone TAG: none has it.
+For a zone that the server signs, the records are those that the parent should have now (see
+"port53 zone keys"). If the parent's servers cannot be asked, tell the server what these servers
+have. --seen TAG: all of them have the DS record of that key; --gone TAG: none of them has that DS
+record.
 
 Similar: dnssec-dsfromkey, rndc dnssec -checkds, keymgr ZONE ds, keymgr ZONE ksk-submitted,
 pdnsutil export-zone-ds.

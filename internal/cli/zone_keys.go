@@ -160,8 +160,8 @@ Rolling a KSK or CSK needs new DS records in the parent zone: "port53 zone keys 
 when, and "port53 zone ds --config FILE ZONE" prints them. Parents that read CDS
 records, or accept updates, get them automatically.
 
-If a key is compromised, roll it with --force: this does not wait for a rollover in progress.
-The steps are not shortened even then, so that nobody is cut off.
+If a key is compromised, roll it with --force: --force does not wait for a rollover in progress.
+Even with --force the steps take their full time, so that nobody is cut off.
 
 Similar: rndc dnssec -rollover, keymgr ZONE rollover.
 Exit codes: 0 the rollover has begun, 1 refused, 2 no server was reached.`,
@@ -192,10 +192,10 @@ func newZoneKeysLook(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "look ZONE",
 		Short: "Check the zone's and its parent's servers now",
-		Long: `For a zone that the server signs, look makes it ask all servers of the zone and of the
-parent zone which of the zone's keys and DS records they have. The server then takes the
-next step of a rollover if possible. It does so by itself every ten minutes during a
-rollover, otherwise every six hours.
+		Long: `For a zone that the server signs, look makes the server ask all servers of the zone and of the
+parent zone which of the zone's keys and DS records they have. The server then takes the next step
+of a rollover if possible. The server also asks by itself: every ten minutes during a rollover,
+otherwise every six hours.
 
 Similar: rndc dnssec -checkds, except that you need not say what the parent has.
 Exit codes: 0 the servers were asked, 1 refused, 2 no server was reached.`,
@@ -307,7 +307,7 @@ The DS record for the parent is printed.
 never leaves the token: K*.private has only the key's URI.
 
 Similar: dnssec-keygen, keymgr ZONE generate.
-Exit codes: 0 the keys were written, 2 they were not.`,
+Exit codes: 0 the keys were written, 2 the keys were not written.`,
 		Example: `  port53 zone keys new --dir keys example.com
   port53 zone keys new --dir keys --split --algorithm ed25519 example.com
   port53 zone keys new --dir keys --store hsm --config /etc/port53/port53.yaml example.com`,

@@ -47,8 +47,8 @@ as being retired, even if it was meant as a new key: the server removes the key 
 soon as that is safe. import also marks an active key of Knot DNS as being retired if the list has
 a new key to replace it.
 
-Exit codes: 0 the keys were written, 1 FILE has no keys for the zone, or bad ones, 2 they
-were not written.`,
+Exit codes: 0 the keys were written, 1 FILE has no keys for the zone, or bad keys, 2 the keys were
+not written.`,
 		Example: `  port53 zone keys import --dir keys example.com /var/cache/bind
   port53 zone keys import --dir keys example.com /var/lib/powerdns/pdns.sqlite3
   keymgr -j example.com list | port53 zone keys import --dir keys --pem /var/lib/knot/keys/keys example.com -

@@ -193,11 +193,11 @@ func newZonePlan(s *streams, apply bool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan NAME FILE",
 		Short: "Show what a zone file would change, and the consequences",
-		Long: `plan compares a zone file, "-" for standard input, with the zone of the running server. It
-prints the records that would be removed and added, whether the server would accept the
-file, and the consequences: names that lead nowhere, delegations whose servers have no address, DS
-records that do not match, and how long resolvers keep the old data. It changes nothing.
-The file's serial is ignored. port53 zone apply makes the change.
+		Long: `plan compares a zone file, "-" for standard input, with the zone of the running server. plan
+prints the records that would be removed and added, whether the server would accept the file, and
+the consequences: names that lead nowhere, delegations whose servers have no address, DS records
+that do not match, and how long resolvers keep the old data. plan changes nothing. The file's
+serial is ignored. port53 zone apply makes the change.
 
 Exit codes: 0 no objections, 1 objections, 2 no server was reached.`,
 		Example: "  port53 zone plan example.com example.com.zone\n  port53 zone export example.com | sed " +

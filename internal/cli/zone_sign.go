@@ -51,7 +51,7 @@ over unchanged RRsets are kept if they remain valid for at least --refresh. The 
 is replaced once it is complete.
 
 Similar: dnssec-signzone -S, ldns-signzone, kzonesign.
-Exit codes: 0 the zone is signed, 1 it cannot be signed, 2 the command failed.`,
+Exit codes: 0 the zone is signed, 1 the zone cannot be signed, 2 the command failed.`,
 		Example: `  port53 zone keys new --dir keys example.com
   port53 zone sign --keys keys example.com.zone
   port53 zone sign --keys keys --nsec3 --zonemd --serial unixtime example.com.zone

@@ -335,10 +335,10 @@ zones:
   This rule applies to a zone with ` + "`catalog: consume`" + `, too: its ` + "`primaries`" + ` must be set in the zone itself.
 - Plain numbers have no unit. Times have a unit (` + "`500ms 30s 5m 1h 1d 1w`" + `, also ` + "`1h30m` and `1.8s`" + `), and so do sizes
   (` + "`64MiB 1.5GiB`" + `); rates are per second (` + "`20/s`, or just `20`" + `). Booleans are ` + "`true`" + ` and ` + "`false`" + `.
-- Points in time are ` + "`2026-10-20T12:00:00Z`" + `, or a date, meaning 00:00 UTC at its start. There is
-  one exception: a date in the ` + "`until`" + ` of a grant includes that whole day.
+- Points in time are ` + "`2026-10-20T12:00:00Z`" + `, or a date, which stands for 00:00 UTC on that day.
+  There is one exception: a date in the ` + "`until`" + ` of a grant includes that whole day.
 - Addresses are ` + "`192.0.2.1`, `\"192.0.2.1:5353\"`, `\"::1\"` or `\"[::1]:5353\"`" + `; networks are ` + "`10.0.0.0/8` or `\"fd00::/8\"`" + `,
-  and a single address is a network of one.
+  and a single address stands for a network with one address.
 - Relative paths are relative to the directory of the file they appear in: the configuration file, or an included file.
 - YAML anchors, aliases, merge keys, tags, block scalars and multiple documents are not supported. A file may be up to 16 MiB.
 - If a default depends on the role, the reference has the general default first, and after it the defaults of the roles that differ.
