@@ -348,14 +348,15 @@ zones:
 | role | who may query | names outside the zones | rate limit |
 | --- | --- | --- | --- |
 | authoritative | everyone, unless ` + "`policy.allow`" + ` is set | refused; ` + "`resolver`" + ` must not be set | on |
-| internal-resolver | the clients in ` + "`resolver.allow`" + ` (by default loopback and the private networks of this machine's interfaces); if ` + "`policy.allow`" + ` is set, it decides who may query at all | resolved | off |
+| internal-resolver | the clients in ` + "`resolver.allow`" + ` (by default loopback and the private networks of this machine's interfaces); ` + "`policy.allow`" + `, if set, decides who may query at all | resolved | off |
 | domain-controller | like ` + "`internal-resolver`" + ` | resolved | off |
-| public-resolver | everyone, unless ` + "`policy.allow`" + ` is set; ` + "`resolver.allow`" + ` limits recursion alone | resolved | on; it cannot be turned off |
+| public-resolver | everyone, unless ` + "`policy.allow`" + ` is set; ` + "`resolver.allow`" + ` limits recursion alone | resolved | on; the limit cannot be turned off |
 
 - authoritative: publishes its zones, as primary or secondary, and resolves nothing.
 - internal-resolver: resolves names for the machines of a home, an office or a data centre, and may serve zones for them.
 - domain-controller: an internal-resolver that works alongside the domain controllers of an Active Directory domain, but is
-  not itself a domain controller. It behaves like an internal-resolver; only the sample of ` + "`port53 config init`" + ` differs: it has a stub for the domain's own names.
+  not itself a domain controller. This role behaves like internal-resolver; only the sample of ` + "`port53 config init`" + ` differs: the sample
+  has a stub for the domain's own names.
 - public-resolver: resolves names for strangers, with rate limits.
 
 Without a configuration file port53 is an ` + "`internal-resolver`" + ` on 127.0.0.1 and ::1. An ` + "`internal-resolver`" + ` or
@@ -367,5 +368,5 @@ const referenceLater = `
 ## Keys that do not exist yet
 
 [NOT-YET.md](NOT-YET.md) lists what port53 does not do yet. port53 recognizes the names of the keys that are planned: a file that
-uses one gets an error that says what to do instead.
+uses such a key gets an error that says what to do instead.
 `
