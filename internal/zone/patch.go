@@ -114,6 +114,14 @@ type patcher struct {
 	edits     []nsecEdit
 }
 
+// Prepare does what a large zone's first difference would otherwise wait for, a third of a second for a
+// million names. It may run beside all else.
+func (z *Zone) Prepare() {
+	if l := z.takeLine(); l != nil {
+		l.mu.Unlock()
+	}
+}
+
 // takeLine returns the line of z, locked, if z is its last version.
 func (z *Zone) takeLine() *line {
 	l := z.line

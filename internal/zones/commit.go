@@ -269,8 +269,30 @@ func (m *Manager) publish(z *managed, c *Candidate) {
 	z.install(c)
 	m.enterSigned(z, c)
 	z.served.Store(z.shown())
+	if c.Deltas == nil {
+		z.prepare()
+	}
 	if !onlyNotes(c.Deltas) {
 		m.announce(z)
+	}
+}
+
+// preparedNames is how many names a zone has whose first difference would take more than some milliseconds.
+const preparedNames = 50_000
+
+// prepare has a large zone be ready for differences, if it is to have any. z is held.
+func (z *managed) prepare() {
+	if !z.polled && !z.source.changes() {
+		return
+	}
+	versions := []*zone.Zone{z.zone}
+	if s := z.shown(); s != z.zone {
+		versions = append(versions, s)
+	}
+	for _, v := range versions {
+		if v != nil && v.Names() >= preparedNames {
+			go v.Prepare()
+		}
 	}
 }
 

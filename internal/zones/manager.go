@@ -641,6 +641,7 @@ func (m *Manager) enter(s *step, c *zone.Change, report *Report) (size int) {
 			report.Failed = append(report.Failed, z.describe())
 		case z != s.was && z.zone != nil:
 			report.Loaded++
+			z.prepare()
 		case z == s.was:
 			report.Unchanged++
 		}
@@ -660,6 +661,7 @@ func (m *Manager) enter(s *step, c *zone.Change, report *Report) (size int) {
 		replaced := z.zone != nil
 		z.install(s.next)
 		m.enterSigned(z, s.next)
+		z.prepare()
 		if replaced {
 			m.announce(z)
 		}
