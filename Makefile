@@ -96,6 +96,8 @@ verify: ## fail if a module is not what go.sum says (go mod verify knows no modu
 vet: ## run go vet in every module
 	for d in . $(NESTED); do test ! -f $$d/go.mod || (cd $$d && $(GO) vet ./...) || exit 1; done
 	$(GO) vet -tags $(HARDWARE_TAGS) $(HARDWARE)
+	$(GO) vet -tags lean ./...
+	GOOS=freebsd $(GO) build -o /dev/null ./cmd/port53
 
 lint: ## run the pinned linter in every module
 	root=$$PWD; for d in . $(NESTED); do test ! -f $$d/go.mod || (cd $$d && $(TOOL) staticcheck ./...) || exit 1; done

@@ -115,8 +115,8 @@ func plantedFaults() []fault {
 		{name: "expiressoon", want: []string{"DNSSEC-EXP warn"}, keys: ecdsa, sign: []string{"-e", "now+86400"}},
 		{name: "validlong", want: []string{"DNSSEC-EXP warn"}, keys: ecdsa, sign: []string{"-e", "now+31536000"}},
 		{name: "nods", want: insecure(), keys: ecdsa, ds: func(string) string { return "" }},
-		{name: "wrongds", want: []string{"DNSSEC-CHAIN fail", "DNSSEC-DSMISS fail"}, keys: ecdsa, ds: func(ds string) string { return ds[:len(ds)-2] + "00" }},
-		{name: "extrads", want: []string{"DNSSEC-DSMISS warn"}, keys: ecdsa, ds: func(ds string) string { return ds + "\n" + ds[:len(ds)-2] + "00" }},
+		{name: "wrongds", want: []string{"DNSSEC-CHAIN fail", "DNSSEC-DSMISS fail"}, keys: ecdsa, ds: otherDigest},
+		{name: "extrads", want: []string{"DNSSEC-DSMISS warn"}, keys: ecdsa, ds: func(ds string) string { return ds + "\n" + otherDigest(ds) }},
 		{name: "sha1ds", want: []string{"DNSSEC-ALG fail"}, keys: ecdsa, ds: func(string) string { return "sha1" }},
 		{name: "rsa1024", want: []string{"DNSSEC-ALG warn"}, keys: []string{"-a RSASHA256 -b 2048 -f KSK", "-a RSASHA256 -b 1024"}},
 		{name: "ksk1024", want: []string{"DNSSEC-ALG fail"}, keys: []string{"-a RSASHA256 -b 1024 -f KSK", "-a RSASHA256 -b 2048"}},
@@ -210,6 +210,14 @@ func plant(t *testing.T) *planted {
 	}
 	hints := write("hints", ". 3600 NS a.root.\na.root. 3600 A 10.0.0.1\n")
 	return &planted{run: ns.Do, bin: bin, hints: hints, anchors: write("anchors", anchor), list: list, dnssec: signed, write: write}
+}
+
+// otherDigest returns a DS record with a digest that differs in its last octet.
+func otherDigest(ds string) string {
+	if strings.HasSuffix(ds, "00") {
+		return ds[:len(ds)-2] + "01"
+	}
+	return ds[:len(ds)-2] + "00"
 }
 
 // zoneChecks returns the ids of the checks that look at zones.

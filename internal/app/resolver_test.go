@@ -90,14 +90,19 @@ func TestReloadForwarders(t *testing.T) {
 	r := startResolver(t, net, fmt.Sprintf(resolverYAML, "", 1))
 	var wg sync.WaitGroup
 	got := map[string]int{}
+	asked := make(chan struct{}) // another part of the questions
 	wg.Go(func() {
 		for i := range questions {
+			if i%(questions/reloads) == 0 {
+				asked <- struct{}{}
+			}
 			reply := r.ask("udp", fmt.Sprintf("n%d.example.com. A +rd", i))
 			_, addr, _ := strings.Cut(reply, "198.51.100.")
 			got[strings.TrimSpace(addr)]++
 		}
 	})
 	for i := range reloads {
+		<-asked
 		r.write("port53.yaml", fmt.Sprintf(resolverYAML, []string{", 10.0.0.0/8", ""}[i%2], 1+(i+1)%2))
 		if _, err := r.Reload(context.Background()); err != nil {
 			t.Fatal(err)

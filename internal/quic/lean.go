@@ -18,14 +18,14 @@ type Conn struct{}
 // Dial closes c, and returns ErrNotBuilt.
 func Dial(_ context.Context, c net.Conn, _ *tls.Config) (*Conn, error) {
 	_ = c.Close()
-	return nil, ErrLean
+	return nil, ErrNotBuilt
 }
 
 // Done returns nil.
 func (*Conn) Done() <-chan struct{} { return nil }
 
 // Err returns ErrNotBuilt.
-func (*Conn) Err() error { return ErrLean }
+func (*Conn) Err() error { return ErrNotBuilt }
 
 // State returns nothing.
 func (*Conn) State() tls.ConnectionState { return tls.ConnectionState{} }
@@ -34,7 +34,7 @@ func (*Conn) State() tls.ConnectionState { return tls.ConnectionState{} }
 func (*Conn) Close() error { return nil }
 
 // RoundTrip returns ErrNotBuilt.
-func (*Conn) RoundTrip(*http.Request) (*http.Response, error) { return nil, ErrLean }
+func (*Conn) RoundTrip(*http.Request) (*http.Response, error) { return nil, ErrNotBuilt }
 
 // Ask returns ErrNotBuilt.
-func (*Conn) Ask(context.Context, []byte, int, func([]byte) error) error { return ErrLean }
+func (*Conn) Ask(context.Context, []byte, int, func([]byte) error) error { return ErrNotBuilt }
