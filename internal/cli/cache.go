@@ -19,7 +19,7 @@ func newCache(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cache",
 		Short: "Flush, dump and load the running resolver's cache",
-		Long: `cache flushes, dumps or loads the running resolver's cache.
+		Long: `port53 cache flushes, dumps or loads the running resolver's cache.
 
 Similar: rndc flush, unbound-control flush, rec_control wipe-cache,
 unbound-control dump_cache.`,
@@ -43,9 +43,9 @@ func newCacheFlush(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "flush NAME | flush --tree NAME | flush --all",
 		Short: "Remove a name, a subtree or everything from the cache",
-		Long: `flush removes a name from the running resolver's cache: its records of all types,
-negative answers and remembered failures. --tree also removes the names below it,
---all removes everything.
+		Long: `port53 cache flush removes a name from the running resolver's cache: its records of all types,
+negative answers and remembered failures. --tree also removes the names below it, --all removes
+everything.
 
 Similar: rndc flushname, rndc flushtree, rndc flush.`,
 		Example: "  port53 cache flush www.example.com\n  port53 cache flush --tree example.com\n  port53 cache flush --all",
@@ -90,7 +90,7 @@ func newCacheDump(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dump FILE",
 		Short: "Write the cache to a file that port53 cache load reads",
-		Long: `dump writes the running resolver's cache, with expiry times, to a file in port53's
+		Long: `port53 cache dump writes the running resolver's cache, with expiry times, to a file in port53's
 own format. The file reveals what people have looked up.
 
 Similar: unbound-control dump_cache, rndc dumpdb.`,
@@ -132,9 +132,8 @@ func newCacheLoad(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "load FILE",
 		Short: "Load a dump into the running resolver's cache",
-		Long: `load reads a dump into the running resolver's cache, except for what has expired.
-Data the resolver already has is kept. A damaged dump is read up to the damage, which
-is reported.
+		Long: `port53 cache load reads a dump into the running resolver's cache, except for what has expired.
+Data the resolver already has is kept. A damaged dump is read up to the damage, which is reported.
 
 Similar: unbound-control load_cache.`,
 		Example: "  port53 cache load cache.dump",

@@ -47,19 +47,19 @@ func newCheck(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check TARGET...",
 		Short: "Examine DNS servers and zones as an attacker would see them",
-		Long: `check examines DNS servers and zones as a stranger and an attacker would: open ports,
-zone transfers, open recursion, amplification, malformed packets, and what a server
-reveals about itself. Each finding has a severity, a remedy, and a command that
-reproduces it. What could not be measured is reported as unknown, never as passed.
+		Long: `port53 check examines DNS servers and zones as a stranger and an attacker would: open ports, zone
+transfers, open recursion, amplification, malformed packets, and what a server reveals about
+itself. Each finding has a severity, a remedy, and a command that reproduces it. What could not be
+measured is reported as unknown, never as passed.
 
-A target is an address (192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53), a network
-(192.0.2.0/24), a range (192.0.2.1-13), a server's name, or a zone. For a zone, check
-examines its delegation, content and DNSSEC from the root down, and each of its
-servers. --file reads a list of targets. check looks up the names of targets with the system's
-resolvers, and all other names, with their delegations, from the root servers down. With
---resolver, check looks up all names with the given resolver; with --roots, from the root servers
-in the given file. With --zone, every server is examined as a server of that zone. --subdomains looks
-for all names of a zone, and shows where they lead; --subdomains=FILE checks the names in FILE, and
+A target is an address (192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53), a network (192.0.2.0/24), a
+range (192.0.2.1-13), a server's name, or a zone. For a zone, port53 check examines its
+delegation, content and DNSSEC from the root down, and each of its servers. --file reads a list of
+targets. port53 check looks up the names of targets with the system's resolvers, and all other
+names, with their delegations, from the root servers down. With --resolver, port53 check looks up
+all names with the given resolver; with --roots, from the root servers in the given file. With
+--zone, every server is examined as a server of that zone. --subdomains looks for all names of a
+zone, and shows where they lead; --subdomains=FILE checks the names in FILE, and
 --subdomains=www,dev checks the names listed. The network and broadcast addresses of an IPv4
 network are skipped unless they are listed as targets themselves.
 
@@ -72,10 +72,10 @@ resolvers by the queries that they send for names in that zone.
 --active also sends unusual queries, hundreds of them. --intrusive may keep a weak
 server from serving others, and needs --i-own-this.
 
-Each report has a score out of 100: a failed check costs 60 points at critical severity, 25
-at high, 8 at medium and 2 at low; a warning costs half of that. --compare shows what
-is new and what is gone in the second of two JSON reports. "port53 check schema" describes
-their format.
+Each report has a score out of 100: a failed check costs 60 points at critical severity, 25 at
+high, 8 at medium and 2 at low; a warning costs half of that. --compare shows what is new and what
+is gone in the second of two JSON reports; give the older report first. "port53 check schema"
+describes their format.
 
 Exit codes: 0 no check failed at or above the severity given with --fail-on, 1 at least one
 such check failed, 2 usage error, 3 none failed, but a target, or a check at or above that
@@ -134,7 +134,7 @@ func (c *checkCommand) flags(f *pflag.FlagSet) {
 	f.BoolVar(&c.noProof, "no-proof", false, "with --self, skip what port53 prove does")
 	f.StringVar(&c.failOn, "fail-on", "high", "the lowest severity for exit code 1: low, medium, high or critical")
 	f.BoolVar(&c.compare, "compare", false,
-		"show which findings are new and which are gone in the second of two JSON reports, the older one first")
+		"show which findings are new and which are gone in the second of two JSON reports; give the older report first")
 	f.StringSliceVar(&c.only, "only", nil, "run only these checks, by ID")
 	f.StringSliceVar(&c.skip, "skip", nil, "skip these checks, by ID")
 	f.BoolVar(&c.active, "active", false, "also send unusual queries, hundreds of them")
@@ -386,7 +386,7 @@ func newCheckList(s *streams) *cobra.Command {
 	return &cobra.Command{
 		Use:     "list",
 		Short:   "List the checks",
-		Long:    "list prints the checks: ID, severity, how intrusive the check is, and what it finds.",
+		Long:    "port53 check list prints the checks: ID, severity, how intrusive the check is, and what it finds.",
 		Example: "  port53 check list",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -402,8 +402,8 @@ func newCheckExplain(s *streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "explain ID",
 		Short: "Explain a check: what it sends, how it judges, what to do",
-		Long: "explain prints what a check sends and why, how it judges the replies, how to fix the fault in\n" +
-			"BIND, Unbound and other servers, and where to read more.",
+		Long: "port53 check explain prints what a check sends and why, how it judges the replies, how to fix the\n" +
+			"fault in BIND, Unbound and other servers, and where to read more.",
 		Example: "  port53 check explain SRV-AXFR",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {

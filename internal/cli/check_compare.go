@@ -46,7 +46,7 @@ func newCheckSchema(s *streams) *cobra.Command {
 	return s.printing(&cobra.Command{
 		Use:     "schema",
 		Short:   "Print the JSON Schema of reports",
-		Long:    "schema prints the JSON Schema (draft 2020-12) of the output of check --json and --ndjson.",
+		Long:    "port53 check schema prints the JSON Schema (draft 2020-12) of the output of port53 check --json\nand --ndjson.",
 		Example: "  port53 check schema > check.schema.json",
 	}, report.JSONSchema)
 }

@@ -107,17 +107,17 @@ func newConfigCheck(s *streams) *cobra.Command {
 	var view viewChoice
 	cmd := &cobra.Command{
 		Use:   "check [FILE] [--client ADDRESS [--at ADDRESS] [--key NAME]]",
-		Short: "Check a configuration and its zones as serve would",
-		Long: `check validates a configuration as serve would. It reads every zone file, looks up the user that
-the setting "user" names, and tests whether the listen addresses can be bound; addresses already
-in use by the running port53 count as free. If root runs this command, the files are read as that
-user, because each reload reads the files as that user. Each error has its position,
-FILE:LINE:COLUMN, and says what to do.
+		Short: "Check a configuration and its zones as port53 serve would",
+		Long: `port53 config check validates a configuration as port53 serve would. It reads every zone file,
+looks up the user that the setting "user" names, and tests whether the listen addresses can be
+bound; addresses already in use by the running port53 count as free. If root runs this command,
+the files are read as that user, because each reload reads the files as that user. Each error has
+its position, FILE:LINE:COLUMN, and says what to do.
 
 The argument FILE does the same as --config FILE.
 
-With --client, check shows which view the client gets and what the client may do; check then reads
-no zone files.
+With --client, port53 config check shows which view the client gets and what the client may do;
+no zone files are then read.
 
 Similar: named-checkconf -z, nsd-checkconf, knotc conf-check, unbound-checkconf.
 Exit codes: 0 valid, 1 a zone is broken, 2 the configuration cannot be used.`,
@@ -216,7 +216,7 @@ func newConfigShow(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show [FILE]",
 		Short: "Print every setting in effect and where it comes from",
-		Long: `show prints each key with its value and its origin: default, or the FILE:LINE that
+		Long: `port53 config show prints each key with its value and its origin: default, or the FILE:LINE that
 sets it. Zones added with port53 zone add are included. Zone files are not read.
 
 The argument FILE does the same as --config FILE.
@@ -258,8 +258,8 @@ func newConfigInit(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init [--role ROLE]",
 		Short: "Print a commented sample configuration",
-		Long: `init prints a commented sample configuration for a role. As printed, the sample serves
-only this machine. The roles: authoritative, public-resolver, internal-resolver,
+		Long: `port53 config init prints a commented sample configuration for a role. As printed, the sample
+serves only this machine. The roles: authoritative, public-resolver, internal-resolver,
 domain-controller.
 
 Similar: the named.conf, unbound.conf, nsd.conf or knot.conf that packages install.`,
@@ -282,8 +282,8 @@ func newConfigSchema(s *streams) *cobra.Command {
 	return s.printing(&cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON schema of the configuration, for editors",
-		Long: `schema prints a JSON Schema of all keys with their types and defaults. Editors that support JSON
-Schema complete keys and mark mistakes; port53 config check finds more.`,
+		Long: `port53 config schema prints a JSON Schema of all keys with their types and defaults. Editors that
+support JSON Schema complete keys and mark mistakes; port53 config check finds more.`,
 		Example: "  port53 config schema > port53.schema.json",
 	}, config.Schema)
 }
@@ -292,7 +292,7 @@ func newConfigReference(s *streams) *cobra.Command {
 	return s.printing(&cobra.Command{
 		Use:   "reference",
 		Short: "Print the reference of all configuration keys",
-		Long: `reference prints every key in Markdown: its meaning, its default, and the reason for
+		Long: `port53 config reference prints every key in Markdown: its meaning, its default, and the reason for
 the default.
 
 Similar: named.conf(5), nsd.conf(5), knot.conf(5), unbound.conf(5).`,

@@ -18,7 +18,7 @@ func newConfigProfile(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "profile [--config FILE] [--format FORMAT] [--address ADDRESS]...",
 		Short: "Print the settings that make phones and DHCP clients use the encrypted transports",
-		Long: `profile prints settings that tell clients the server's name (encrypted.name in the
+		Long: `port53 config profile prints settings that tell clients the server's name (encrypted.name in the
 configuration) and the encrypted transports that it serves:
 
   apple     a configuration profile (.mobileconfig) for iOS, iPadOS, macOS and tvOS

@@ -51,9 +51,9 @@ func newConsole(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "console [--user NAME]",
 		Short: "Print a one-time link that signs in to the web console",
-		Long: `console makes the running server create a one-time link to its web console, valid for ten minutes.
-The first person to open the link is signed in: as the user given with --user, or else as an
-administrator. A signed-in user can create a passkey in the console, and then needs no link to
+		Long: `port53 console makes the running server create a one-time link to its web console, valid for ten
+minutes. The first person to open the link is signed in: as the user given with --user, or else as
+an administrator. A signed-in user can create a passkey in the console, and then needs no link to
 sign in.
 
 The configuration says where the console is: console: {listen: 127.0.0.1:8080}.
@@ -83,9 +83,9 @@ func newUser(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "user",
 		Short: "Manage the users of the web console",
-		Long: `user adds, lists and removes the users of the web console, which are kept in state_dir. A
-user signs in with a passkey or, if add sets one, with a password. Users create the passkey
-themselves, with the link that add prints.`,
+		Long: `port53 user adds, lists and removes the users of the web console, which are kept in state_dir. A
+user signs in with a passkey or, if port53 user add sets one, with a password. Users create the
+passkey themselves, with the link that port53 user add prints.`,
 		Example: "  port53 user add anna --role admin\n  port53 user list\n  port53 user remove anna",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -102,11 +102,13 @@ func newUserAdd(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add NAME --role ROLE | --zone ZONE…",
 		Short: "Add a user of the web console",
-		Long: `add creates a user, and prints a one-time link with which the user signs in and creates a passkey.
-With --password, add instead reads a password of at least 12 characters from standard input.
+		Long: `port53 user add creates a user, and prints a one-time link with which the user signs in and
+creates a passkey. With --password, port53 user add instead reads a password of at least 12 characters from
+standard input.
 
 A role applies to all zones: reader sees all zones and the server's state, editor also changes
-records and DNSSEC keys, admin may do everything. --zone, --name, --type and --verb grant less.
+records and DNSSEC keys, admin may do everything. Instead of a role, --zone, with --name, --type
+and --verb, grants access to some zones, names or types only.
 Exit codes: 0 the user was created, 1 the user was refused, 2 no server was reached.`,
 		Example: `  port53 user add anna --role admin
   port53 user add berta --zone example.com --verb read --verb change
@@ -179,8 +181,8 @@ func newUserList(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List those who may sign in to the web console",
-		Long: `list prints the users of the web console, what each may do, and how they sign in. People who sign
-in through a provider (console.oidc) are not listed.
+		Long: `port53 user list prints the users of the web console, what each may do, and how they sign in.
+People who sign in through a provider (console.oidc) are not listed.
 Exit codes: 0 printed, 2 no server was reached.`,
 		Example: "  port53 user list",
 		Args:    cobra.NoArgs,
@@ -226,7 +228,7 @@ func newUserRemove(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove NAME",
 		Short: "Remove a user of the web console, and end their sessions",
-		Long: `remove deletes a user with their passkeys and password, and ends their sessions.
+		Long: `port53 user remove deletes a user with their passkeys and password, and ends their sessions.
 Exit codes: 0 the user no longer exists, 1 the removal was refused, 2 no server was reached.`,
 		Example: "  port53 user remove anna",
 		Args:    cobra.ExactArgs(1),

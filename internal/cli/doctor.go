@@ -25,15 +25,15 @@ func newDoctor(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Find what keeps DNS from working on this machine, and how to fix it",
-		Long: `doctor examines the machine a DNS server runs on, whichever server it is: which process
-holds port 53, forwarding loops, /etc/resolv.conf, the clock, container ports that bypass
-ufw, the connection tracking table, UDP buffers, source ports, half-configured IPv6, links
-that drop large packets, SELinux and AppArmor denials, old kernels.
+		Long: `port53 doctor examines the machine a DNS server runs on, whichever server it is: which process
+holds port 53, forwarding loops, /etc/resolv.conf, the clock, container ports that bypass ufw, the
+connection tracking table, UDP buffers, source ports, half-configured IPv6, links that drop large
+packets, SELinux and AppArmor denials, old kernels.
 
-doctor changes nothing. Each problem comes with its effect on DNS and the one command that fixes
-the problem. What cannot be read is reported as unknown, with the reason; root sees more. --probe sends a
-few queries of increasing size to a server, to find out which sizes get through; --probe forward
-does so for the configured forwarders.
+Nothing is changed. Each problem comes with its effect on DNS and the one command that fixes the
+problem. What cannot be read is reported as unknown, with the reason; root sees more. --probe
+sends a few queries of increasing size to a server, to find out which sizes get through; --probe
+forward does so for the configured forwarders.
 
 port53 check --self examines the server itself, from outside.
 

@@ -68,9 +68,10 @@ func newDrill(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drill [nxns|keytrap|flood|poison|tunnel|slowtcp|axfr|all]...",
 		Short: "Attack a copy of the server in a network namespace, and report which limits held",
-		Long: `drill starts a server with the limits of the configuration (resolver.limits, resolver.cache,
-policy.rate_limit, policy.tunnel, tcp, udp, edns, transfers) in a network namespace of its own,
-beside a small simulated internet, and runs these attacks on it there, each for --time:
+		Long: `port53 drill starts a server with the limits of the configuration (resolver.limits,
+resolver.cache, policy.rate_limit, policy.tunnel, tcp, udp, edns, transfers) in a network
+namespace of its own, beside a small simulated internet, and runs these attacks on it there, each
+for --time:
 
   nxns      delegations to many names without addresses (NXNSAttack)
   keytrap   many keys with the same tag, and many wrong signatures (KeyTrap)
@@ -81,14 +82,14 @@ beside a small simulated internet, and runs these attacks on it there, each for 
   axfr      transfers without a key
 
 Meanwhile another client sends ordinary queries. For each attack the report gives what was
-measured, the limit, and a baseline: what was measured with the default settings on a small
-machine. The running server is not touched, no packet leaves the namespace, and nothing is left
-behind.
+measured, the limit, and a baseline to compare with: a figure that comes with port53, measured
+with the default settings on a small machine. The running server is not touched, no packet leaves
+the namespace, and nothing is left behind.
 
-With role: authoritative, drill runs only flood, slowtcp and axfr. drill needs root, or a system
-that allows user namespaces.
+If the role is authoritative, port53 drill runs only flood, slowtcp and axfr. port53 drill needs
+root, or a system that allows user namespaces.
 
-Exit codes: 0 all limits held, 1 a limit did not hold, 2 drill could not run.`,
+Exit codes: 0 all limits held, 1 a limit did not hold, 2 port53 drill could not run.`,
 		Example: `  sudo port53 drill all
   port53 drill nxns keytrap --config port53.yaml --time 10s
   port53 drill all --json | jq '.[] | select(.held | not)'`,

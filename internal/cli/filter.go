@@ -19,8 +19,8 @@ func newFilter(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "filter",
 		Short: "Show what the running resolver blocks and why, and update its lists",
-		Long: `filter shows and controls the running resolver's block lists: policy.lists,
-policy.block, policy.allow_names and policy.allow_lists of the configuration.
+		Long: `port53 filter shows and controls the running resolver's block lists: policy.lists, policy.block,
+policy.allow_names and policy.allow_lists of the configuration.
 
 Similar: pihole -q, pihole -g, pihole disable, and AdGuard Home's filters.`,
 		Example: "  port53 filter test ads.example.com\n  port53 filter list\n  port53 filter pause 5",
@@ -37,10 +37,10 @@ func newFilterTest(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test NAME [--client ADDRESS] [--type TYPE]",
 		Short: "Show whether a query is blocked, and by which rule of which list",
-		Long: `test shows what the running resolver does with a query: whether the query passes, or which answer
-the query gets instead, and the list, line and rule responsible. If the answer is cached, the
-CNAME targets, addresses and HTTPS targets in it are checked as well. No query is sent, and
-nothing is counted.
+		Long: `port53 filter test shows what the running resolver does with a query: whether the query passes, or
+which answer the query gets instead, and the list, line and rule responsible. If the answer is
+cached, the CNAME targets, addresses and HTTPS targets in it are checked as well. No query is
+sent, and nothing is counted.
 
 Exit codes: 0 the query passes, 1 the query is blocked, 2 no server was reached.`,
 		Example: "  port53 filter test ads.example.com\n  port53 filter test game.example --client 10.9.0.7\n  port53 " +
@@ -121,9 +121,8 @@ func newFilterList(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "Show the lists, their rules and their errors",
-		Long: `list shows the running resolver's lists: source, time of the last load, number of
-rules, invalid lines, answers blocked since the server started, and the last error,
-if any.`,
+		Long: `port53 filter list shows the running resolver's lists: source, time of the last load, number of
+rules, invalid lines, answers blocked since the server started, and the last error, if any.`,
 		Example: "  port53 filter list\n  port53 filter list --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -174,9 +173,9 @@ func newFilterUpdate(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update [LIST]",
 		Short: "Reload the lists now, and download those with a URL",
-		Long: `update makes the running resolver load its lists again now, all of them or one: files
-are read, and URLs are checked for changes. If a list cannot be loaded, the previous
-version stays in use.
+		Long: `port53 filter update makes the running resolver load its lists again now, all of them or one:
+files are read, and URLs are checked for changes. If a list cannot be loaded, the previous version
+stays in use.
 
 Similar: pihole -g.
 Exit codes: 0 all lists are up to date, 1 a list failed, 2 no server was reached.`,
@@ -223,8 +222,8 @@ func newFilterPause(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pause MINUTES",
 		Short: "Stop blocking for a number of minutes",
-		Long: `pause stops all blocking for the given number of minutes, at most a day. Blocking resumes
-by itself, even if the server has been restarted in the meantime.
+		Long: `port53 filter pause stops all blocking for the given number of minutes, at most a day. Blocking
+resumes by itself, even if the server has been restarted in the meantime.
 
 Similar: pihole disable 5m.`,
 		Example: "  port53 filter pause 5\n  port53 filter resume",
@@ -248,7 +247,7 @@ func newFilterResume(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "resume",
 		Short:   "Resume blocking",
-		Long:    "resume makes the running resolver block again.\n\nSimilar: pihole enable.",
+		Long:    "port53 filter resume makes the running resolver block again.\n\nSimilar: pihole enable.",
 		Example: "  port53 filter resume",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return s.pause(cmd, file, socket, 0, asJSON) },

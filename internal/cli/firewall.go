@@ -33,11 +33,10 @@ func newFirewall(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "firewall",
 		Short: "Generate, test, load and remove firewall rules for port 53",
-		Long: `firewall derives nftables, iptables or ufw rules from a port53 configuration or, for any
-other server, from flags. The rules let only the right clients reach port 53, over UDP and
-TCP, IPv4 and IPv6. The commands test these rules in a network namespace, load them
-atomically, compare what is loaded with what should be, and remove them. Other rules are
-never touched.`,
+		Long: `port53 firewall derives nftables, iptables or ufw rules from a port53 configuration or, for any
+other server, from flags. The rules let only the right clients reach port 53, over UDP and TCP,
+IPv4 and IPv6. The commands test these rules in a network namespace, load them atomically, compare
+what is loaded with what should be, and remove them. Other rules are never touched.`,
 		Example: `  port53 firewall show --block
   port53 firewall show --allow 192.168.1.0/24 --backend iptables
   port53 firewall check --config port53.yaml
@@ -73,9 +72,9 @@ func firewallShow(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Print the rules",
-		Long: `show prints the rules in the backend's format: a file for nft -f, input for
-iptables-restore --noflush and ip6tables-restore --noflush, or ufw commands. It changes
-nothing and needs no privileges.`,
+		Long: `port53 firewall show prints the rules in the backend's format: a file for nft -f, input for
+iptables-restore --noflush and ip6tables-restore --noflush, or ufw commands. It changes nothing
+and needs no privileges.`,
 		Example: `  port53 firewall show --block                                   # no DNS is served here
   port53 firewall show --allow 192.168.1.0/24 --backend iptables --family 4 | iptables-restore --noflush
   port53 firewall show --allow 192.168.1.100 --backend ufw
@@ -163,7 +162,7 @@ func firewallExplain(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain",
 		Short: "Explain the rules in plain sentences",
-		Long:  "explain describes in plain sentences what the rules printed by show do, and what the backend cannot do.",
+		Long:  "port53 firewall explain describes in plain sentences what the rules printed by port53 firewall show\ndo, and what the backend cannot do.",
 		Example: `  port53 firewall explain --config port53.yaml
   port53 firewall explain --role authoritative --backend ufw`,
 		Args: cobra.NoArgs,
@@ -241,10 +240,10 @@ func firewallCheck(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Test the rules in a network namespace, and compare them with what is loaded",
-		Long: `check loads the rules in a temporary network namespace and sends test packets to a server
-there: over UDP and TCP, IPv4 and IPv6, from addresses that are allowed, addresses that are
-not, and addresses at the edges of networks. Each packet is one line of output. It then
-compares the rules loaded on this machine, if any, with what should be loaded.
+		Long: `port53 firewall check loads the rules in a temporary network namespace and sends test packets to a
+server there: over UDP and TCP, IPv4 and IPv6, from addresses that are allowed, addresses that are
+not, and addresses at the edges of networks. Each packet is one line of output. It then compares
+the rules loaded on this machine, if any, with what should be loaded.
 
 Exit codes: 0 the rules work, and the loaded ones match, 1 the rules do not work, or the
 loaded ones do not match, 2 the test failed to run.`,
@@ -338,16 +337,16 @@ func firewallApply(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "apply",
 		Short: "Load the rules, atomically",
-		Long: `apply tests the rules as check does, loads them, and remembers which rules of port53 were
-loaded before. With --confirm TIME it goes back to those rules (or to none, if there were
-none) after TIME, unless port53 firewall confirm is run before then: you cannot lock yourself
-out. apply refuses rules that would cut off the SSH session it runs in. If the same rules are
-already loaded, apply changes nothing.
+		Long: `port53 firewall apply tests the rules as port53 firewall check does, loads them, and remembers
+which rules of port53 were loaded before. With --confirm TIME it goes back to those rules (or to
+none, if there were none) after TIME, unless port53 firewall confirm is run before then: you
+cannot lock yourself out. port53 firewall apply refuses rules that would cut off the SSH session
+it runs in. If the same rules are already loaded, nothing is changed.
 
-With --role none, only this machine itself can reach ports 53 and 853, over UDP and TCP. When
-the rules are loaded, apply proves this: a network namespace with foreign addresses tries each
-port at each address of this machine. Port 443 is left open, because web servers use it, too;
---port 443 closes it as well.
+With --role none, only this machine itself can reach ports 53 and 853, over UDP and TCP. When the
+rules are loaded, port53 firewall apply proves this: a network namespace with foreign addresses
+tries each port at each address of this machine. Port 443 is left open, because web servers use
+it, too; --port 443 closes it as well.
 
 nftables and iptables rules last until the next reboot; the output of port53 firewall show
 says how to keep them. ufw keeps its rules itself.
@@ -463,7 +462,7 @@ func firewallExpire() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "expire",
 		Short:   "Wait, then go back from unconfirmed rules to the previous ones",
-		Long:    "expire runs in the background after apply --confirm.",
+		Long:    "port53 firewall expire runs in the background after apply --confirm.",
 		Example: "  port53 firewall expire --state-dir /var/lib/port53-firewall",
 		Hidden:  true,
 		Args:    cobra.NoArgs,
@@ -503,8 +502,8 @@ func firewallConfirm(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "confirm",
 		Short: "Keep the rules loaded by apply --confirm",
-		Long: "confirm keeps the rules that apply --confirm has loaded. Without this command, the previous rules\n" +
-			"come back when the time given to apply --confirm is over.",
+		Long: "port53 firewall confirm keeps the rules that port53 firewall apply --confirm has loaded. Without\n" +
+			"this command, the previous rules come back when the time given to apply --confirm is over.",
 		Example: "  port53 firewall confirm",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -532,8 +531,8 @@ func firewallStatus(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Compare the loaded rules with what should be loaded",
-		Long: `status compares port53's loaded rules, line by line, with the rules that follow from the
-flags or the configuration.
+		Long: `port53 firewall status compares port53's loaded rules, line by line, with the rules that follow
+from the flags or the configuration.
 
 It also reports other rules that redirect or drop traffic to port 53.
 
@@ -574,9 +573,9 @@ func firewallRemove(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove",
 		Short: "Remove all of port53's rules",
-		Long: `remove deletes what apply loaded, and nothing else: the nftables table, the iptables chains
-and the jumps to them, or the ufw rules with port53's comment. ufw is disabled if apply
-enabled it.`,
+		Long: `port53 firewall remove deletes what port53 firewall apply loaded, and nothing else: the nftables
+table, the iptables chains and the jumps to them, or the ufw rules with port53's comment. ufw is
+disabled if port53 firewall apply enabled it.`,
 		Example: "  port53 firewall remove",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -38,8 +38,8 @@ func (i *intent) flags(cmd *cobra.Command) {
 	f.StringSliceVar(&i.see, "monitor", nil, "networks or addresses that may read the metrics")
 	f.UintSliceVar(&i.ports, "port", nil, "other ports to treat like 53, such as 853")
 	f.BoolVar(&i.block, "block", false,
-		"no DNS is served here: block all clients of port 53. "+
-			"--role none also blocks port 853, and \"firewall apply\" then proves that both ports are closed")
+		"for a machine that serves no DNS: block all clients of port 53. "+
+			"--role none also blocks port 853, and makes port53 firewall apply prove that both ports are closed")
 	f.BoolVar(&i.blockOutbound, "block-outbound", false, "block queries to servers elsewhere, except those of --resolver")
 	f.StringSliceVar(&i.resolver, "resolver", nil, "servers allowed despite --block-outbound")
 	f.StringVar(&i.user, "resolver-user", "",

@@ -23,11 +23,11 @@ func newGrant(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "grant",
 		Short: "Manage who may read and change zones: API tokens, update keys, client certificates",
-		Long: `A grant covers zones, names, record types and verbs: read, change, notify, sign, admin.
-Its holder presents a token to the API, signs updates and transfers with a TSIG key, or
-presents a client certificate over TLS, both at the API and for updates and transfers.
-Grants created with add are in state_dir; others are in the configuration, under "tokens", "keys" and
-"client_certificates".`,
+		Long: `A grant covers zones, names, record types and verbs: read, change, notify, sign (manage the zone's
+DNSSEC keys), admin. Its holder presents a token to the API, signs updates and transfers with a
+TSIG key, or presents a client certificate over TLS, both at the API and for updates and
+transfers. Grants created with port53 grant add are in state_dir; others are in the configuration,
+under "tokens", "keys" and "client_certificates".`,
 		Example: `  port53 grant add externaldns --zone example.com --for external-dns
   port53 grant list
   port53 grant revoke externaldns`,
@@ -235,14 +235,16 @@ func newGrantAdd(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add NAME --zone ZONE… [--for CLIENT]",
 		Short: "Create a token or key, or admit a client certificate, and print the configuration for the client program",
-		Long: `add creates an API token, or a key for updates and transfers. The token or key takes effect at
-once and survives restarts. The secret is printed only this once; the server stores a token as a
-hash. With --cert or --pin no secret is created: the server recognizes the holder of that client
-certificate by the public key, at the API and on DNS-over-TLS and DNS-over-QUIC connections.
---for names the client program: the grant gets the rights that this program needs, unless other
-flags say otherwise, and the lines for the program's configuration are printed.
+		Long: `port53 grant add creates an API token, or a key for updates and transfers. The token or key takes
+effect at once and survives restarts. The secret is printed only this once; the server stores a
+token as a hash. With --cert or --pin no secret is created: the server recognizes the holder of
+that client certificate by the public key, at the API and on DNS-over-TLS and DNS-over-QUIC
+connections. --for says which client program the grant is for: the grant gets the rights that this
+program needs, unless other flags say otherwise, and the lines for the program's configuration are
+printed.
 
-Without --for, the new grant allows read and change for all names and types in the zones.
+Without --for, the new grant allows read and change for all names and types in the zones, unless
+--verb, --name or --type says otherwise.
 Exit codes: 0 created, 1 refused, 2 no server was reached.`,
 		Example: `  port53 grant add externaldns --zone example.com --for external-dns
   port53 grant add acme --zone example.com --zone example.net --for cert-manager
@@ -260,7 +262,7 @@ Exit codes: 0 created, 1 refused, 2 no server was reached.`,
 			"@ for the zone's own name, or * for all; may be repeated (default *)")
 	f.StringSliceVar(&o.right.Types, "type", nil, "record types; may be repeated (default all)")
 	f.StringSliceVar(&o.right.Verbs, "verb", nil, strings.Join(grant.VerbNames(), ", ")+"; may be repeated (default read, change)")
-	f.StringVar(&o.right.Until, "until", "", "the last day, such as 2027-01-31, or the time when it expires")
+	f.StringVar(&o.right.Until, "until", "", "the last day of the grant, such as 2027-01-31, or the time when the grant expires")
 	f.BoolVar(&o.key, "key", false, "create a key for updates and transfers, not an API token")
 	f.StringVar(&o.cert, "cert", "", "admit the holder of the client certificate in this PEM file")
 	f.StringSliceVar(&o.pins, "pin", nil, "admit the holder of the public key with this SHA-256 digest, in base64; may be repeated")
@@ -348,8 +350,8 @@ func newGrantList(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List grants and their holders",
-		Long: `list prints the server's tokens, keys and client certificates, from the configuration and
-from grant add, one line per grant. Secrets are not printed.
+		Long: `port53 grant list prints the server's tokens, keys and client certificates, from the configuration
+and from port53 grant add, one line per grant. Secrets are not printed.
 Exit codes: 0 printed, 2 no server was reached.`,
 		Example: "  port53 grant list\n  port53 grant list --json | jq '.[] | select(.kind == \"token\").name'",
 		Args:    cobra.NoArgs,
@@ -410,9 +412,9 @@ func newGrantRevoke(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "revoke NAME",
 		Short: "Revoke a token, key or certificate added by grant add",
-		Long: `revoke removes a token, a key or a client certificate, at once and for good. Connections that
-are already open lose the access, too. To revoke a token, key or certificate that is in the
-configuration, delete it there and reload.
+		Long: `port53 grant revoke removes a token, a key or a client certificate, at once and for good.
+Connections that are already open lose their access, too. To revoke a token, key or certificate
+that is in the configuration, delete it there and reload.
 
 Before you revoke the last grant that lets anybody change a zone, write the zone's changes to
 its file with port53 zone sync: a zone that nobody may change has no journal. From the next restart on, or
@@ -443,9 +445,9 @@ func newGrantNew(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "new",
 		Short: "Print a new token and its hash, or a certificate's pin, for the configuration",
-		Long: `new prints a token of 256 random bits, and its hash, to be put under "tokens" in the
-configuration; with --cert, new prints the pin of a client certificate instead, to be put under
-"client_certificates". new contacts no server.`,
+		Long: `port53 grant new prints a token of 256 random bits, and its hash, to be put under "tokens" in the
+configuration; with --cert, port53 grant new prints the pin of a client certificate instead, to be
+put under "client_certificates". No server is contacted.`,
 		Example: "  port53 grant new\n  port53 grant new --cert ns2.pem",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {

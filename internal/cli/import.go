@@ -29,8 +29,8 @@ func newImport(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Convert another name server's configuration",
-		Long: "import converts another server's configuration, with the files that it includes, to a port53\n" +
-			"configuration. For each statement, import says on standard error whether the statement is converted,\n" +
+		Long: "port53 import converts another server's configuration, with the files that it includes, to a port53\n" +
+			"configuration. For each statement, a message on standard error says whether the statement is converted,\n" +
 			"converted with changes, not converted or not supported yet, and why. What is missing is also listed\n" +
 			"at the top of the result. Zone files stay where they are. Supported formats:\n\n" + convert.Formats() + `
 What is converted keeps its meaning where possible. Otherwise the result allows less than

@@ -45,11 +45,11 @@ func newKeyNew(s *streams) *cobra.Command {
 		Use:        "new NAME",
 		SuggestFor: []string{"add", "create", "generate"}, // what other commands and servers call it
 		Short:      "Create a key, and print each side's configuration",
-		Long: `new writes a random key to a file readable only by its owner. If root runs this command,
-the owner is the user that the configuration names. new then prints the lines for port53.yaml,
-nsupdate, BIND, Knot, external-dns, cert-manager, lego, certbot and Kea. The file can be named in the setting
-"secret_file" of the configuration, and given to nsupdate -k and similar tools. An existing
-file is not overwritten.
+		Long: `port53 key new writes a random key to a file readable only by its owner. If root runs this
+command, the owner is the user that the configuration names. port53 key new then prints the lines
+for port53.yaml, nsupdate, BIND, Knot, external-dns, cert-manager, lego, certbot and Kea. The file
+can be named in the setting "secret_file" of the configuration, and given to nsupdate -k and
+similar tools. An existing file is not overwritten.
 
 Similar: tsig-keygen, ddns-confgen, keymgr -t.
 Exit codes: 0 the key was written, 2 the key was not written.`,

@@ -31,10 +31,10 @@ func newLab(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lab [--listen ADDRESS]",
 		Short: "Run a resolver with a small simulated internet",
-		Long: `lab runs a validating resolver on loopback together with a small simulated internet in
-the same process: a signed root, top-level domains, and good and broken zones of every
-kind, on servers that are near, far, lossy, lame or dead. No packet leaves this machine.
-The names to try, and what each shows, are printed at start.`,
+		Long: `port53 lab runs a validating resolver on loopback together with a small simulated internet in the
+same process: a signed root, top-level domains, and good and broken zones of every kind, on
+servers that are near, far, lossy, lame or dead. No packet leaves this machine. The names to try,
+and what each shows, are printed at start.`,
 		Example: "  port53 lab\n  port53 query @127.0.0.1 -p 5353 www.expired.test\n  port53 lab --list",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

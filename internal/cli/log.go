@@ -38,12 +38,13 @@ func newLogVerify(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify FILE...",
 		Short: "Find lines of an audit log that were changed, removed or added",
-		Long: `Each line of an audit log has the SHA-256 hash of the line before it. verify reads consecutive
-files, the oldest first, and prints each place where the hash is not that of the line before.
+		Long: `Each line of an audit log has the SHA-256 hash of the line before it. port53 log verify reads
+consecutive files, the oldest first, and prints each place where the hash is not that of the line
+before.
 
 Lines cut off at the end leave no trace in the file, and anyone with write access to it can
-recompute all hashes. To detect this, keep, in another place, a copy of the hash that verify prints:
---seen checks that a line with that hash is still there.
+recompute all hashes. To detect this, keep, in another place, a copy of the hash that port53 log
+verify prints: --seen checks that a line with that hash is still there.
 
 Exit codes: 0 each line follows from the line before, 1 a line does not, or no line has the hash
 given with --seen, 2 a file could not be read.`,

@@ -42,31 +42,32 @@ func newProve(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prove [--config FILE | --role none]",
 		Short: "Prove that the running server allows exactly what its configuration permits",
-		Long: `prove sends packets to the running server to test that the clients permitted by its
-configuration, and no others, can query, use recursion, transfer, update, send NOTIFY, use the
-API and read the metrics. What the configuration permits, within the limits of "expose", is called
-the contract: see "expose" in docs/CONFIG.md. prove tests from this machine, and through a
+		Long: `port53 prove sends packets to the running server to test that the clients permitted by its
+configuration, and no others, can query, use recursion, transfer, update, send NOTIFY, use the API
+and read the metrics. What the configuration permits, within the limits of "expose", is called the
+contract: see "expose" in docs/CONFIG.md. port53 prove tests from this machine, and through a
 temporary network namespace from foreign addresses: over UDP and TCP, over TLS and HTTPS if the
 server offers them, and over both IPv4 and IPv6.
 
-prove sends queries, recursive queries, transfer requests, updates and NOTIFY messages without a
-key, and many queries with large answers; prove also asks for the version and the metrics. It checks
-the firewall rules, the permissions of the control socket, key files and state_dir, and which
-processes hold port 53. Each line says what was expected and what was seen. port53 check --self
-begins with these tests.
+port53 prove sends queries, recursive queries, transfer requests, updates and NOTIFY messages
+without a key, and many queries with large answers; port53 prove also asks for the version and the
+metrics. It checks the firewall rules, the permissions of the control socket, key files and
+state_dir, and which processes hold port 53. Each line says what was expected and what was seen.
+port53 check --self begins with these tests.
 
-prove needs root; what cannot be tested is reported as unknown. Nothing is changed: each test update
-has a prerequisite (RFC 2136, section 2.4) that is never met.
+port53 prove needs root; what cannot be tested is reported as unknown. Nothing is changed: each
+test update has a prerequisite (RFC 2136, section 2.4) that is never met.
 
-With --watch, prove keeps running and tests again every hour, and within a minute of a change of
-addresses, firewall rules, permissions, the processes on port 53 or the configuration. prove
-reports each result to the server, which shows it in port53 status, the log, the metric
-port53_contract_violations and, with serve --prove, at /ready of the metrics listener.
+With --watch, port53 prove keeps running and tests again every hour, and within a minute of a
+change of addresses, firewall rules, permissions, the processes on port 53 or the configuration.
+port53 prove reports each result to the server, which shows it in port53 status, the log, the
+metric port53_contract_violations and, with port53 serve --prove, at /ready of the metrics
+listener.
 
 --role none proves that ports 53 and 853 of this machine are closed.
 
-Exit codes: 0 everything was tested and holds, 1 something is violated, 2 prove could not run, 3
-nothing is violated, but something could not be tested.`,
+Exit codes: 0 everything was tested and holds, 1 something is violated, 2 port53 prove could not
+run, 3 nothing is violated, but something could not be tested.`,
 		Example: `  sudo port53 prove
   sudo port53 prove --config port53.yaml --all
   sudo port53 prove --role none

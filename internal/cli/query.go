@@ -25,21 +25,22 @@ func newQuery(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "query NAME [TYPE] [@SERVER] [flags]",
 		Short: "Query DNS servers, like dig, and explain the answer",
-		Long: `query asks the system's resolvers, or @SERVER, and prints the reply as dig does,
-followed by a few plain lines: whether the name exists, where the answer came from,
-whether it was validated, and what is probably wrong. dig's options work (+short, +tcp,
--x, -f …), and each has an equivalent flag. --no-FLAG, or +noflag, turns a flag off.
+		Long: `port53 query asks the system's resolvers, or @SERVER, and prints the reply as dig does, followed
+by a few plain lines: whether the name exists, where the answer came from, whether it was
+validated, and what is probably wrong. dig's options work (+short, +tcp, -x, -f …), and each has
+an equivalent flag. --no-FLAG, or +noflag, turns a flag off.
 
 --trace follows the delegations from the root servers, or from @SERVER, as a resolver
 does, and shows each step.
---validate checks DNSSEC from the root's keys down, and shows where the chain breaks. For each
-key of the zone it shows what the key signs, for how long, and whether it has a DS record.
+--validate checks DNSSEC from the root's keys down, and shows where the chain breaks. For each key
+of the zone it shows what the key signs, until when those signatures are valid, and whether the
+key has a DS record.
 With --validate --short, the first line is secure, insecure, bogus or indeterminate.
 --explain asks the port53 running on this machine how it arrives at its answer.
 
-Options before the first name apply to all names, options after a name to that name.
-Several types make several queries. Control characters in data from the network are printed
-as escapes. --json prints one object per query; docs/QUERY.md describes its fields.
+Options before the first name apply to all names, options after a name to that name. If several
+types are given, one query is sent for each. Control characters in data from the network are
+printed as escapes. --json prints one object per query; docs/QUERY.md describes its fields.
 
 Similar: dig, kdig, drill (of ldns), host, nslookup, delv, unbound-host.
 Exit codes: 0 an answer, including NXDOMAIN; 1 no usable answer: a timeout, SERVFAIL,

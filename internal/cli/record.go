@@ -16,12 +16,13 @@ func newRecord(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "record",
 		Short: "Change records of a running server's zone",
-		Long: `record changes a primary zone of the running server through the control socket: anyone who may use
-the socket may change every zone that can be changed. When the command returns, the change is
-served and stored in state_dir, the serial has increased, and the secondaries get NOTIFY; zone
-diff and the log show who made the change. The zone file is not changed: port53 zone sync writes
-it. A zone can be changed only if its setting "updates" in the configuration, or a grant, lets
-somebody change it. For other zones the server keeps no journal, and refuses changes.`,
+		Long: `port53 record changes a primary zone of the running server through the control socket: anyone who
+may use the socket may change every zone that can be changed. When the command returns, the change
+is served and stored in state_dir, the serial has increased, and the secondaries get NOTIFY;
+port53 zone diff and the log show who made the change. The zone file is not changed: port53 zone
+sync writes it. A zone can be changed, even with this command, only if its setting "updates" in
+the configuration, or a grant, lets at least one client change the zone. For other zones the
+server keeps no journal, and refuses changes.`,
 		Example: "  port53 record add example.com www 300 A 192.0.2.1",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -32,8 +33,8 @@ somebody change it. For other zones the server keeps no journal, and refuses cha
 			"add",
 			"add ZONE [NAME TTL TYPE DATA…]",
 			"Add records",
-			"add adds a record, written as in a zone file, to the existing records. Without a record on\nthe command "+
-				"line, add reads records from standard input, one per line.\n\nSimilar: update add in nsupdate.",
+			"port53 record add adds a record, written as in a zone file, to the existing records. Without a\nrecord on "+
+				"the command line, records are read from standard input, one per line.\n\nSimilar: update add in nsupdate.",
 			"  port53 record add example.com www 300 A 192.0.2.1\n  port53 record add example.com @ 300 MX 10 mail\n  "+
 				"port53 record add example.com < records",
 		),
@@ -42,9 +43,9 @@ somebody change it. For other zones the server keeps no journal, and refuses cha
 			"set",
 			"set ZONE [NAME TTL TYPE DATA…]",
 			"Replace the records of a name and type",
-			"set replaces all records of a name and type with the given record, written as in a\nzone file. Without a "+
-				"record on the command line, set reads records from standard input,\none per line; together these records form the "+
-				"new RRsets.\n\nSimilar: pdnsutil replace-rrset.",
+			"port53 record set replaces all records of a name and type with the given record, written as in a\nzone file. "+
+				"Without a record on the command line, records are read from standard input, one per\nline; together these "+
+				"records form the new RRsets.\n\nSimilar: pdnsutil replace-rrset.",
 			"  port53 record set example.com www 300 A 192.0.2.1\n  printf 'www 60 A 192.0.2.1\\nwww 60 A 192.0.2.2\\n' "+
 				"| port53 record set example.com",
 		),
@@ -53,8 +54,8 @@ somebody change it. For other zones the server keeps no journal, and refuses cha
 			"remove",
 			"remove ZONE [NAME [TYPE [DATA…]]]",
 			"Remove records",
-			"remove deletes all records of a name, those of one type, or one record. Without a name,\nremove reads lines of "+
-				"names, types and data from standard input. A zone's SOA record and\nits last NS record cannot be "+
+			"port53 record remove deletes all records of a name, those of one type, or one record. Without a\nname, lines "+
+				"of names, types and data are read from standard input. A zone's SOA record and its\nlast NS record cannot be "+
 				"removed.\n\nSimilar: update delete in nsupdate.",
 			"  port53 record remove example.com www\n  port53 record remove example.com www A 192.0.2.1",
 		))

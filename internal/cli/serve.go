@@ -34,13 +34,13 @@ func newServe(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve [--config FILE | --listen ADDRESS…]",
 		Short: "Run the DNS server",
-		Long: `serve runs the server in the foreground as its configuration says. Without a configuration file
-the server is a validating resolver for this machine, on loopback.
+		Long: `port53 serve runs the server in the foreground as its configuration says. Without a configuration
+file the server is a validating resolver for this machine, on loopback.
 
-SIGHUP, or port53 reload, rereads the configuration and changed zone files. SIGTERM and
-Ctrl-C stop the server once the queries received so far are answered, or when the time of
-shutdown.drain is over. Queries for a zone that cannot be loaded get SERVFAIL, and the other
-zones are served; if no zone can be loaded, serve does not start.
+SIGHUP, or port53 reload, rereads the configuration and changed zone files. SIGTERM and Ctrl-C
+stop the server once the queries received so far are answered, or when the time set in
+shutdown.drain has passed. Queries for a zone that cannot be loaded get SERVFAIL, and the other
+zones are served; if no zone can be loaded, port53 serve does not start.
 
 Similar: named, unbound, nsd, knotd, dnsmasq, pdns_recursor.`,
 		Example: `  port53 serve          # /etc/port53/port53.yaml; without that file, a resolver on 127.0.0.1 and ::1
@@ -342,8 +342,8 @@ func newReload(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reload [--config FILE | --socket PATH]",
 		Short: "Reload the configuration and zones",
-		Long: `reload makes the running server reread changed zone files and the configuration file that
-it was started with, and put all changes into effect at once. Errors are reported, and the
+		Long: `port53 reload makes the running server reread changed zone files and the configuration file that
+it was started with, and put all changes into effect together. Errors are reported, and the
 previous version stays in use. --config only says where the control socket is.
 
 Similar: rndc reload, rndc reconfig, nsd-control reload, knotc reload,

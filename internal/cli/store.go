@@ -35,7 +35,7 @@ func newStoreCheck(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check DIR",
 		Short: "Check a state directory (read-only)",
-		Long: `check reads a state directory and prints, for each file, what the next start would do
+		Long: `port53 store check reads a state directory and prints, for each file, what the next start would do
 with it:
 
   ok       the file is used
@@ -45,10 +45,10 @@ with it:
   foreign  this version does not know the file's format: the file is refused, and kept
   unknown  the file is not one of port53's
 
-For each zone, check prints the serial that can be served, the serials whose changes can be read
-(for IXFR and undo), and the first serial whose change cannot be read, if any. You can run this
-command while a server is running, but a file that the server is writing at that moment may look
-torn.
+For each zone, port53 store check prints the serial that can be served, the serials whose changes
+can be read (for IXFR and undo), and the first serial whose change cannot be read, if any. You can
+run this command while a server is running, but a file that the server is writing at that moment
+may look torn.
 
 Exit codes: 0 everything can be used, 1 something is damaged or foreign, 2 the directory
 could not be examined.`,

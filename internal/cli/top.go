@@ -34,21 +34,21 @@ func newTop(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top [--once | --json [--follow]]",
 		Short: "Show, live, which clients query the running server most, and for what",
-		Long: `top shows eight tables, each with the most frequent first: clients, names, blocked names, the
-block lists that matched, servers that this server queries, response codes, types, and where
-answers came from. top shows the last five to ten seconds, or with --all everything that is still
-kept (see top.keep in the configuration).
+		Long: `port53 top shows eight tables, each with the most frequent first: clients, names, blocked names,
+the block lists that matched, servers that this server queries, response codes, types, and where
+answers came from. port53 top shows the last five to ten seconds, or with --all everything that is
+still kept (see top.keep in the configuration).
 
 Keys: tab, arrows or 1 to 8 for another table, s for another order, a to switch between
 all and recent, p to pause, q to quit.
 
-Counting starts with the first port53 top and stops ten minutes after the last, unless
-top.record is set to "always" or "off". Clients in private networks are shown by address, others by
-/24 or /56; names are shown by registered domain (example.com). Anyone who may use the
-control socket may use top.
+Counting starts with the first port53 top and stops ten minutes after the last, unless top.record
+is set to "always" or "off". Clients in private networks are shown by address, others by /24 or
+/56; names are shown by registered domain (example.com). Anyone who may use the control socket may
+use port53 top.
 
-With --tunnels, top shows suspected tunnels through DNS: the client, the domain, the
-indications, and samples of names (see policy.tunnel).
+With --tunnels, port53 top shows suspected tunnels through DNS: the client, the domain, what
+points to a tunnel, and samples of names (see policy.tunnel).
 
 Similar: dnstop, dnsdist's topClients, rec_control top-queries.`,
 		Example: "  port53 top\n  port53 top --once --all\n  port53 top --json\n" +

@@ -36,10 +36,10 @@ func newVersion(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version and build details",
-		Long: `version prints the version, the commit and the Go release. --features lists the features of this
-system that port53 uses, and what port53 does instead if a feature is missing. --verify checks
-that a file is the released one: its checksum must be in SHA256SUMS beside it, signed with the
-release key (SHA256SUMS.minisig).
+		Long: `port53 version prints the version, the commit and the Go release. --features lists the features of
+this system that port53 uses, and what port53 does instead if a feature is missing. --verify
+checks that a file is a genuine release file: its checksum must be in SHA256SUMS beside it, signed
+with the release key (SHA256SUMS.minisig).
 
 Similar: named -V, nsd -v, knotd --version, pdns_server --version.`,
 		Example: `  port53 version
@@ -63,7 +63,7 @@ Similar: named -V, nsd -v, knotd --version, pdns_server --version.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().BoolVar(&features, "features", false, "show what port53 uses of this system")
+	cmd.Flags().BoolVar(&features, "features", false, "show which features of this system port53 uses")
 	cmd.Flags().StringVar(&verify, "verify", "", "check that this `file` is the released one")
 	cmd.Flags().StringVar(&key, "key", "", "the minisign key to verify with, as text or a `file` (default: the release key)")
 	cmd.MarkFlagsMutuallyExclusive("features", "verify")

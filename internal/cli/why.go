@@ -29,8 +29,8 @@ func newWhy(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "why [ID | NAME [TYPE]]",
 		Short: "Explain why a query failed or was refused, blocked or answered from stale data",
-		Long: `why explains a problematic answer: the cause first, then which servers were queried and what
-they said, then what can be done.
+		Long: `port53 why explains a problematic answer: the cause first, then which servers were queried and
+what they said, then what can be done.
 
 The ID is in three places: at the end of the text of the Extended DNS Error that the client got
 ("why=7f3a81xk"), in the query log, and in /v1/queries of the API. NAME is the queried name; a name of one label and
@@ -38,7 +38,7 @@ eight characters needs a dot at its end, so that it is not taken for an ID. With
 an ID or a NAME, the latest problems are listed.
 
 The setting "why.record" says which queries are remembered, and "why.size" says how much memory
-the records may take. Anyone who may use the control socket may use why.`,
+the records may take. Anyone who may use the control socket may use port53 why.`,
 		Example: "  port53 why 7f3a81xk\n  port53 why www.example.com AAAA\n" +
 			"  port53 why www.example.com --client 10.0.0.9 --since 1h\n  port53 why --json",
 		Args: cobra.MaximumNArgs(2),

@@ -54,7 +54,7 @@ is given. All other commands use the running server.`,
 			"refresh",
 			"asked for",
 			"Check a zone's primaries for a newer version now",
-			"refresh checks a secondary zone's primaries now instead of at its refresh time. A newer\nversion is "+
+			"port53 zone refresh checks a secondary zone's primaries now instead of at its refresh time. A\nnewer version is "+
 				"transferred, by IXFR if possible.\n\nSimilar: rndc refresh, nsd-control transfer, knotc zone-refresh.",
 		),
 		zoneAction(
@@ -62,7 +62,7 @@ is given. All other commands use the running server.`,
 			"retransfer",
 			"to be fetched whole",
 			"Retransfer a zone (AXFR), whatever its serial",
-			"retransfer transfers a whole secondary zone (AXFR) from its primaries. The current\nversion is served "+
+			"port53 zone retransfer transfers a whole secondary zone (AXFR) from its primaries. The current\nversion is served "+
 				"until the new one is complete.\n\nSimilar: rndc retransfer, nsd-control force_transfer, knotc zone-retransfer.",
 		),
 		zoneAction(
@@ -70,7 +70,7 @@ is given. All other commands use the running server.`,
 			"sync",
 			"written",
 			"Write a zone changed by updates to its zone file",
-			"sync overwrites the zone's file with the zone's current records, without the DNSSEC\n"+
+			"port53 zone sync overwrites the zone's file with the zone's current records, without the DNSSEC\n"+
 				"records that this server adds. Comments and $INCLUDE lines are lost.\n\n"+
 				"Similar: rndc sync, knotc zone-flush.",
 		),
@@ -79,7 +79,7 @@ is given. All other commands use the running server.`,
 			"freeze",
 			"updates are refused",
 			"Write a zone to its file and refuse updates, so that it can be edited",
-			"freeze writes the zone to its file and refuses updates until thaw, so that the file can\nbe edited. A file "+
+			"port53 zone freeze writes the zone to its file. Updates are refused until port53 zone thaw, so\nthat the file can be edited. A file "+
 				"with edits that have not been loaded yet is not overwritten.\n\nSimilar: rndc freeze, knotc zone-freeze.",
 		),
 		newZoneThaw(s),
@@ -95,7 +95,7 @@ is given. All other commands use the running server.`,
 			"notify",
 			"told of",
 			"Send NOTIFY to the secondaries",
-			"notify sends NOTIFY (RFC 1996) to the zone's secondaries and the servers in its notify list.\n\nSimilar: "+
+			"port53 zone notify sends NOTIFY (RFC 1996) to the zone's secondaries and the servers in its notify\nlist.\n\nSimilar: "+
 				"rndc notify, knotc zone-notify.",
 		),
 	)
@@ -112,17 +112,18 @@ func newZoneCheck(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [--origin NAME] FILE",
 		Short: "Check a zone file without serving it",
-		Long: `check reads a zone file and checks it as the server does when it loads it. Each problem
-is one line with its position: FILE:LINE:COLUMN. A zone with warnings is served; a zone
+		Long: `port53 zone check reads a zone file and checks it as the server does when it loads it. Each
+problem is one line with its position: FILE:LINE:COLUMN. A zone with warnings is served; a zone
 with errors is not.
 
 Without --origin the zone's name is that of its SOA record, if written in full,
 otherwise the file's name without an extension such as .zone. Limits are the defaults of
 zone_limits, or those of the configuration given with --config.
 
-The content is judged as "port53 check" would judge it, as far as that is possible without
-asking other servers: mail, CAA, TLSA, HTTPS, special-use addresses and names, names that lead
-nowhere. "port53 check explain ID" describes each check. These findings are warnings.
+The content is judged as "port53 check" would judge it, as far as that is possible without asking
+other servers: mail, CAA, TLSA, HTTPS, special-use addresses and names, and records whose target
+does not exist or has no address. "port53 check explain ID" describes each check. These findings
+are warnings.
 
 In a signed zone every signature and every NSEC or NSEC3 proof is verified, as "port53 zone
 verify" does: a bogus zone is still served, but validators reject it.
@@ -385,9 +386,9 @@ func newZoneThaw(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "thaw NAME",
 		Short: "Load an edited zone file, and accept updates again",
-		Long: `thaw ends a freeze: it loads the zone's file and accepts updates again. If the file's
-serial is not newer, the edited zone gets the next serial. The differences are printed.
-If the file cannot be served, nothing changes: the zone stays frozen and is still served.
+		Long: `port53 zone thaw ends a freeze: it loads the zone's file and accepts updates again. If the file's
+serial is not newer, the edited zone gets the next serial. The differences are printed. If the
+file cannot be served, nothing changes: the zone stays frozen and is still served.
 
 Similar: rndc thaw, knotc zone-thaw.
 Exit codes: 0 updates are accepted, 1 the zone stays frozen, 2 no server was reached.`,
@@ -446,9 +447,10 @@ func newZoneList(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the zones of the running server",
-		Long: `list prints for each of the server's zones its name, its serial, whether it is primary or
-secondary here, and the catalog zone that lists it, or the word "(added)" if port53 zone add
-added it. status shows more about each zone; --json adds where the configuration defines the zone.
+		Long: `port53 zone list prints for each of the server's zones its name, its serial, whether it is primary
+or secondary here, and the catalog zone that lists it, or the word "(added)" if port53 zone add
+added it. port53 zone status shows more about each zone; --json adds where the configuration
+defines the zone.
 
 Similar: rndc zonestatus, nsd-control zonestatus, knotc zone-status.`,
 		Example: `  port53 zone list
@@ -506,11 +508,11 @@ func newZoneDiff(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff NAME",
 		Short: "Show a zone's changes, or how it differs from its file",
-		Long: `diff prints the records that a zone's last change removed (-) and added (+), however it
-was made. --since starts at the version with that serial, as far back as the history
-goes. For each change, diff then shows, if known, when it was made and by whom: a key and its
-address, the zone file, a primary, or a user of this machine. --file compares the served zone
-with its file: this shows what updates have changed, or what a reload would change.
+		Long: `port53 zone diff prints the records that a zone's last change removed (-) and added (+), however
+it was made. --since SERIAL starts at the version with that serial, if the history goes back that
+far. For each change, port53 zone diff then shows, if known, when it was made and by whom: a key
+and the client's address, the zone file, a primary, or a user of this machine. --file compares the
+served zone with its file: this shows what updates have changed, or what a reload would change.
 
 Exit codes: 0 no differences, 1 differences.`,
 		Example: `  port53 zone diff example.com
@@ -556,7 +558,7 @@ func newZoneExport(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export NAME",
 		Short: "Print a zone as it is served, as a zone file",
-		Long: `export prints a zone's records as the running server has them, including those from a
+		Long: `port53 zone export prints a zone's records as the running server has them, including those from a
 primary or from updates. Comments of the zone file are not included.
 
 Similar: rndc dumpdb -zones, nsd-control write, knotc zone-read.`,

@@ -30,12 +30,11 @@ func newZoneAdd(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add NAME [--file FILE | --primary SERVER… | --template TEMPLATE]",
 		Short: "Add a zone to the running server",
-		Long: `add makes the running server serve a zone that its configuration does not have: from a
-file, as a secondary of the given primaries, or from a template of the configuration.
-When the command returns, the zone is served and stored in state_dir: it survives reloads
-and restarts. A zone of the configuration, a member of a catalog zone, or a file that
-cannot be served is refused. The template named "default" applies to an added zone
-as it does to other zones.
+		Long: `port53 zone add makes the running server serve a zone that its configuration does not have: from a
+file, as a secondary of the given primaries, or from a template of the configuration. When the
+command returns, the zone is served and stored in state_dir: it survives reloads and restarts. A
+zone that is already in the configuration or in a catalog zone is refused, and so is a file that
+cannot be served. The template named "default" applies to an added zone as it does to other zones.
 
 Similar: rndc addzone, nsd-control addzone, knotc conf-set.
 Exit codes: 0 the zone is served, 1 refused, 2 no server was reached.`,
@@ -103,8 +102,8 @@ func newZoneRemove(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove NAME [--purge]",
 		Short: "Remove a zone added by zone add",
-		Long: `remove permanently stops serving a zone that was added with port53 zone add. Its data in
-state_dir is kept in case it is added again, unless --purge is given; its zone file is not
+		Long: `port53 zone remove permanently stops serving a zone that was added with port53 zone add. Its data
+in state_dir is kept in case it is added again, unless --purge is given; its zone file is not
 touched. To remove a zone that the configuration has, delete it there and reload; a member of a
 catalog zone is removed at the catalog's primary.
 

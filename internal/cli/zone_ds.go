@@ -31,17 +31,17 @@ func newZoneDS(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ds [--config FILE | --dir DIR | --file FILE] ZONE",
 		Short: "Print the DS records for a zone's parent",
-		Long: `ds prints the DS records for a zone's keys with the SEP flag: with --config, the keys that
-the server keeps in state_dir; with --file, those of the DNSKEY RRset of a zone file;
-otherwise those of the key files in --dir (without it, the current directory). Give the
-records to the registrar or the parent zone.
+		Long: `port53 zone ds prints the DS records for a zone's keys with the SEP flag: with --config, the keys
+that the server keeps in state_dir; with --file, those of the DNSKEY RRset of a zone file;
+otherwise those of the key files in --dir (without it, the current directory). Give the records to
+the registrar or the parent zone.
 --cds and --cdnskey print the records from which some parents make the DS records
 (RFC 7344); --dnskey prints the keys, which some registrars want instead.
 
 For a zone that the server signs, the records are those that the parent should have now (see
-"port53 zone keys"). If the parent's servers cannot be asked, tell the server what these servers
-have. --seen TAG: all of them have the DS record of that key; --gone TAG: none of them has that DS
-record.
+"port53 zone keys"). If port53 cannot query the parent's servers, tell it what they have. --seen
+TAG: all of the parent's servers have the DS record of that key; --gone TAG: none of them has that
+DS record.
 
 Similar: dnssec-dsfromkey, rndc dnssec -checkds, keymgr ZONE ds, keymgr ZONE ksk-submitted,
 pdnsutil export-zone-ds.

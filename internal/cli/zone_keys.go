@@ -25,14 +25,15 @@ func newZoneKeys(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys [--config FILE | --socket PATH | --dir DIR] ZONE",
 		Short: "Show a zone's DNSSEC keys and their states; roll, create and import keys",
-		Long: `keys shows the keys of a zone that the running server signs: the tag, algorithm and purpose
-of each key, and the state of its DNSKEY record, signatures and DS record in resolvers' caches
-(hidden, rumoured, omnipresent or unretentive). keys also shows what the next step of a rollover
-waits for, and which DS records the parent zone has.
+		Long: `port53 zone keys shows the keys of a zone that the running server signs: the tag, algorithm and
+purpose of each key, and the state of its DNSKEY record, signatures and DS record in resolvers'
+caches (hidden, rumoured, omnipresent or unretentive). port53 zone keys also shows what the next
+step of a rollover waits for, and which DS records the parent zone has.
 
-With --dir, keys lists the key files of a directory, without a server. For each key it shows
-whether the key is published and signs now, according to the times in the key's files. The files are in BIND's
-format: K*.key with the DNSKEY record and K*.private with the private key and its times.
+With --dir, port53 zone keys lists the key files of a directory, without a server. For each key it
+shows whether the key is published and signs now, according to the times in the key's files. The
+files are in BIND's format: K*.key with the DNSKEY record and K*.private with the private key and
+its times.
 
 Similar: rndc dnssec -status, dnssec-settime -p, keymgr ZONE list.
 Exit codes: 0 the keys are listed, 1 the server refused, or files cannot be used, 2 no
@@ -150,15 +151,15 @@ func newZoneKeysRoll(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "roll [--ksk | --zsk | --key TAG] [--algorithm NAME] ZONE",
 		Short: "Roll the keys of a signed zone",
-		Long: `roll replaces keys with new ones, step by step. Each step is taken once all servers of the
-zone and of its parent have been seen to serve the records of the previous step, and once the
-records that the previous step replaced have expired from caches.
+		Long: `port53 zone keys roll replaces keys with new ones, step by step. Each step is taken once all
+servers of the zone and of its parent have been seen to serve the records of the previous step,
+and once the records that the previous step replaced have expired from caches.
 Without --ksk, --zsk or --key all keys are rolled; with --algorithm, all are replaced by
 keys of another algorithm.
 
-Rolling a KSK or CSK needs new DS records in the parent zone: "port53 zone keys ZONE" says
-when, and "port53 zone ds --config FILE ZONE" prints them. Parents that read CDS
-records, or accept updates, get them automatically.
+Rolling a KSK or CSK needs new DS records in the parent zone: "port53 zone keys ZONE" says when,
+and "port53 zone ds --config FILE ZONE" prints them. Parents that read CDS records, or accept
+updates, get the new DS records automatically.
 
 If a key is compromised, roll it with --force: --force does not wait for a rollover in progress.
 Even with --force the steps take their full time, so that nobody is cut off.
@@ -179,7 +180,7 @@ Exit codes: 0 the rollover has begun, 1 refused, 2 no server was reached.`,
 	cmd.Flags().BoolVar(&c.ZSK, "zsk", false, "roll the keys without the SEP flag")
 	cmd.Flags().Uint16Var(&c.Tag, "key", 0, "roll the key with this tag")
 	cmd.Flags().StringVar(&c.Algorithm, "algorithm", "", "the algorithm of the new keys")
-	cmd.Flags().BoolVar(&c.Force, "force", false, "even if a key of that kind is already being rolled")
+	cmd.Flags().BoolVar(&c.Force, "force", false, "roll even if a key of that kind is already being rolled")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagsMutuallyExclusive("key", "ksk")
 	cmd.MarkFlagsMutuallyExclusive("key", "zsk")
@@ -192,10 +193,10 @@ func newZoneKeysLook(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "look ZONE",
 		Short: "Check the zone's and its parent's servers now",
-		Long: `For a zone that the server signs, look makes the server ask all servers of the zone and of the
-parent zone which of the zone's keys and DS records they have. The server then takes the next step
-of a rollover if possible. The server also asks by itself: every ten minutes during a rollover,
-otherwise every six hours.
+		Long: `For a zone that the server signs, port53 zone keys look makes the server ask all servers of the
+zone and of the parent zone which of the zone's keys and DS records they have. The server then
+takes the next step of a rollover if possible. The server also asks by itself: every ten minutes
+during a rollover, otherwise every six hours.
 
 Similar: rndc dnssec -checkds, except that you need not say what the parent has.
 Exit codes: 0 the servers were asked, 1 refused, 2 no server was reached.`,
@@ -297,11 +298,11 @@ func newZoneKeysNew(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "new [--dir DIR] ZONE",
 		Short: "Create a zone's keys",
-		Long: `new creates a key that signs the whole zone (CSK), or with --split one key for the keys
-(KSK) and one for the data (ZSK), and writes them to a directory: K*.key and K*.private,
-readable only by the owner. According to the times in the files, the keys are published and
-active from now on: port53 zone sign uses them at once. No two keys of a zone get the same tag.
-The DS record for the parent is printed.
+		Long: `port53 zone keys new creates a key that signs the whole zone (CSK), or with --split one key for
+the keys (KSK) and one for the data (ZSK), and writes them to a directory: K*.key and K*.private,
+readable only by the owner. According to the times in the files, the keys are published and active
+from now on: port53 zone sign uses them at once. No two keys of a zone get the same tag. The DS
+record for the parent is printed.
 
 --store creates the keys in a key store of the configuration, a PKCS#11 token. The private key
 never leaves the token: K*.private has only the key's URI.

@@ -27,9 +27,9 @@ func newZoneKeysImport(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import [--dir DIR] [--pem DIR] [--ksk | --zsk] ZONE FILE",
 		Short: "Import a zone's keys from another program",
-		Long: `import takes the keys of a zone that another server signs, with their states, and writes
-them as the files that zone sign and the server use: K*.key, K*.private and K*.state. A
-rollover in progress is continued here. FILE is one of these:
+		Long: `port53 zone keys import takes the keys of a zone that another server signs, with their states, and
+writes them as the files that port53 zone sign and the server use: K*.key, K*.private and
+K*.state. A rollover in progress is continued here. FILE is one of these:
 
   a directory of BIND's key files
   PowerDNS's database: an SQLite file, or the output of sqlite3 .dump, mysqldump or pg_dump
@@ -42,10 +42,10 @@ A single private key needs --ksk if it has the SEP flag (257 in its DNSKEY recor
 --zsk if it does not (256). The file does not contain this flag, and the flag affects the
 key tag: compare the printed tags with those of the DNSKEY records in use.
 
-If only one of the flags "active" and "published" of a PowerDNS key is set, import marks the key
-as being retired, even if it was meant as a new key: the server removes the key from the zone as
-soon as that is safe. import also marks an active key of Knot DNS as being retired if the list has
-a new key to replace it.
+If only one of the flags "active" and "published" of a PowerDNS key is set, port53 zone keys
+import marks the key as being retired, even if it was meant as a new key: the server removes the
+key from the zone as soon as that is safe. port53 zone keys import also marks an active key of
+Knot DNS as being retired if the list has a new key to replace it.
 
 Exit codes: 0 the keys were written, 1 FILE has no keys for the zone, or bad keys, 2 the keys were
 not written.`,

@@ -193,11 +193,12 @@ func newZonePlan(s *streams, apply bool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan NAME FILE",
 		Short: "Show what a zone file would change, and the consequences",
-		Long: `plan compares a zone file, "-" for standard input, with the zone of the running server. plan
-prints the records that would be removed and added, whether the server would accept the file, and
-the consequences: names that lead nowhere, delegations whose servers have no address, DS records
-that do not match, and how long resolvers keep the old data. plan changes nothing. The file's
-serial is ignored. port53 zone apply makes the change.
+		Long: `port53 zone plan compares a zone file, "-" for standard input, with the zone of the running
+server. port53 zone plan prints the records that would be removed and added, whether the server
+would accept the file, and the consequences: records whose target does not exist or has no
+address, delegations whose servers have no address, DS records that do not match, and how long
+resolvers keep the old data. Nothing is changed. The file's serial is ignored. port53 zone apply
+makes the change.
 
 Exit codes: 0 no objections, 1 objections, 2 no server was reached.`,
 		Example: "  port53 zone plan example.com example.com.zone\n  port53 zone export example.com | sed " +
@@ -209,11 +210,11 @@ Exit codes: 0 no objections, 1 objections, 2 no server was reached.`,
 	}
 	if apply {
 		cmd.Use, cmd.Short = "apply NAME FILE", "Make a zone match a zone file"
-		cmd.Long = `apply makes the changes that port53 zone plan shows: the running server's zone gets the
-content of the file, in one version with an increased serial, stored when the command
-returns. If someone else changes the zone while apply runs, apply is refused. Comments and
-disabled records, which the PowerDNS-compatible API stores but does not serve, are kept. port53
-zone undo reverts the change.
+		cmd.Long = `port53 zone apply makes the changes that port53 zone plan shows: the running server's zone gets
+the content of the file, in one version with an increased serial, stored when the command returns.
+If someone else changes the zone in the meantime, the changes are refused. Comments and disabled
+records, which the PowerDNS-compatible API stores but does not serve, are kept. port53 zone undo
+reverts the change.
 
 Exit codes: 0 done, 1 refused, 2 no server was reached.`
 		cmd.Example = "  port53 zone apply example.com example.com.zone"
@@ -337,8 +338,8 @@ func newZoneUndo(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "undo NAME [--to SERIAL|TIME]",
 		Short: "Revert a zone's last change, or all since a version",
-		Long: `undo restores a zone's content from before its last change, or as of the serial or time
-given with --to. The serial increases, so that secondaries follow. The history goes back as
+		Long: `port53 zone undo restores a zone's content from before its last change, or as of the serial or
+time given with --to. The serial increases, so that secondaries follow. The history goes back as
 far as the journal: see port53 zone history.
 
 Exit codes: 0 done, 1 refused, 2 no server was reached.`,
@@ -380,9 +381,9 @@ func newZoneHistory(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "history NAME",
 		Short: "Print a zone's change history, newest first",
-		Long: `history prints who changed a zone, when and how: the changes the server keeps for IXFR and
-undo. The oldest are dropped once all changes together take more space than the zone, and
-more than 1 MiB. port53 zone diff prints the changes since a serial, oldest first.
+		Long: `port53 zone history prints who changed a zone, when and how: the changes the server keeps for IXFR
+and undo. The oldest are dropped once all changes together take more space than the zone, and more
+than 1 MiB. port53 zone diff prints the changes since a serial, oldest first.
 
 Exit codes: 0 printed, 1 refused, 2 no server was reached.`,
 		Example: "  port53 zone history example.com\n  port53 zone history example.com --limit 1 --json",
@@ -440,10 +441,10 @@ func newZoneShow(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show NAME [--at SERIAL|TIME]",
 		Short: "Print a zone as it is now, or as it was",
-		Long: `show prints a zone's records as in a zone file, without the DNSSEC records that this server
-adds: the current records, or those of the serial or time given with --at. Disabled records,
-which the PowerDNS-compatible API stores but does not serve, are printed as comments. port53 zone
-export prints what is served, including signatures.
+		Long: `port53 zone show prints a zone's records as in a zone file, without the DNSSEC records that this
+server adds: the current records, or those of the serial or time given with --at. Disabled
+records, which the PowerDNS-compatible API stores but does not serve, are printed as comments.
+port53 zone export prints what is served, including signatures.
 
 Exit codes: 0 printed, 1 refused, 2 no server was reached.`,
 		Example: "  port53 zone show example.com\n  port53 zone show example.com --at 2026113007 | diff - <(port53 zone show example.com)",

@@ -37,18 +37,18 @@ func newZoneSign(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sign [--keys DIR] FILE",
 		Short: "Sign a zone file",
-		Long: `sign reads a zone file, signs it with the keys in a directory, and writes FILE.signed,
-with the DNSKEY RRset, signatures, and NSEC or NSEC3 records. DNSSEC records from an
-earlier signing are replaced. Key files are in the format of dnssec-keygen and port53 zone
-keys new; their times decide which keys are published and which sign. Keys with the SEP
-flag sign the keys and others the data; if all keys are of one kind, each signs both.
+		Long: `port53 zone sign reads a zone file, signs it with the keys in a directory, and writes FILE.signed,
+with the DNSKEY RRset, signatures, and NSEC or NSEC3 records. DNSSEC records from an earlier
+signing are replaced. Key files are in the format of dnssec-keygen and port53 zone keys new; their
+times decide which keys are published and which sign. Keys with the SEP flag sign the keys, and
+the other keys sign the data; if all keys are of one kind, each signs both.
 
 Keys in a key store (PKCS#11) never leave it: the signatures are made there. The key stores are
 those in the configuration given with --config.
 
---have names a signed version of the zone, such as the previous output: its signatures
-over unchanged RRsets are kept if they remain valid for at least --refresh. The output file
-is replaced once it is complete.
+--have gives a signed version of the zone, such as the previous output: its signatures over
+unchanged RRsets are kept if they remain valid for at least --refresh. The output file is replaced
+only when the new one is complete.
 
 Similar: dnssec-signzone -S, ldns-signzone, kzonesign.
 Exit codes: 0 the zone is signed, 1 the zone cannot be signed, 2 the command failed.`,

@@ -29,12 +29,12 @@ func newZoneVerify(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify [--ds DS] FILE",
 		Short: "Verify all signatures and NSEC or NSEC3 proofs of a signed zone file",
-		Long: `verify reads a signed zone file and judges it as a validator querying every name would: each
-signature with each key that may have made it, the chain of NSEC or NSEC3 records, the keys, the
-ZONEMD digest (RFC 8976), and what CDS and CDNSKEY records ask of the parent. --ds checks that the
-parent's DS records lead to the keys: --ds takes a file of DS or DNSKEY records such as
-dsset-example.com., or the data of one record. Without --ds, a key with the SEP flag has to sign
-the keys.
+		Long: `port53 zone verify reads a signed zone file and judges it as a validator querying every name
+would: each signature with each key that may have made it, the chain of NSEC or NSEC3 records, the
+keys, the ZONEMD digest (RFC 8976), and what CDS and CDNSKEY records ask of the parent. --ds
+checks that the parent's DS records lead to the keys: --ds takes a file of DS or DNSKEY records
+such as dsset-example.com., or the data of one record. Without --ds, a key with the SEP flag has
+to sign the keys.
 
 Similar: dnssec-verify, ldns-verify-zone, kzonecheck --dnssec on.
 Exit codes: 0 the zone is valid, 1 the zone is not valid, 2 the zone could not be verified.`,

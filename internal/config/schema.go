@@ -350,7 +350,7 @@ zones:
 | authoritative | everyone, unless ` + "`policy.allow`" + ` is set | refused; ` + "`resolver`" + ` must not be set | on |
 | internal-resolver | the clients in ` + "`resolver.allow`" + ` (by default loopback and the private networks of this machine's interfaces); ` + "`policy.allow`" + `, if set, decides who may query at all | resolved | off |
 | domain-controller | like ` + "`internal-resolver`" + ` | resolved | off |
-| public-resolver | everyone, unless ` + "`policy.allow`" + ` is set; ` + "`resolver.allow`" + ` limits recursion alone | resolved | on; the limit cannot be turned off |
+| public-resolver | everyone, unless ` + "`policy.allow`" + ` is set; ` + "`resolver.allow`" + ` limits only recursion | resolved | on; the limit cannot be turned off |
 
 - authoritative: publishes its zones, as primary or secondary, and resolves nothing.
 - internal-resolver: resolves names for the machines of a home, an office or a data centre, and may serve zones for them.

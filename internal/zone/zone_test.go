@@ -77,7 +77,7 @@ func TestProblems(t *testing.T) {
 		{"equal SOA twice", soa + "@ 3600 SOA ns.example.net. admin 1 7200 3600 1209600 300\n", ""},
 		{"different SOA", soa + "@ 3600 SOA ns.example.net. admin 2 7200 3600 1209600 300\n", "3: example.: second SOA"},
 		{"SOA below", soa + "a 60 SOA a. b. 1 2 3 4 5\n", "3: a.example.: SOA record below the apex"},
-		{"CNAME and other data", soa + "a 60 CNAME b\na 60 A 192.0.2.1\n", "4: a.example.: A beside a CNAME"},
+		{"CNAME and other data", soa + "a 60 CNAME b\na 60 A 192.0.2.1\n", "4: a.example.: CNAME and A at the same name"},
 		{"CNAME and its proofs", soa + "a 60 CNAME b\na 60 NSEC b CNAME\na 60 RRSIG CNAME 13 2 60 20300101000000 20200101000000 1 example. AAAA\n", ""},
 		{"two CNAMEs", soa + "a 60 CNAME b\na 60 CNAME c\n", "4: a.example.: second CNAME"},
 		{"CNAME at the apex", soa + "@ 60 CNAME b\n@ 60 TXT t\n", "3: example.: CNAME at the apex, beside the zone's SOA and NS"},

@@ -184,7 +184,7 @@ func TestProblemsHaveTheirPlace(t *testing.T) {
 		got = append(got, p.String())
 	}
 	text := strings.Join(got, "\n")
-	for _, want := range []string{"inc:3:1: x.test.: A beside a CNAME", file + ":6:1: warning: owner out.example. is outside"} {
+	for _, want := range []string{"inc:3:1: x.test.: CNAME and A at the same name", file + ":6:1: warning: owner out.example. is outside"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("got\n%s\nwant %q", text, want)
 		}
