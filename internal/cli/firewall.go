@@ -162,7 +162,8 @@ func firewallExplain(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain",
 		Short: "Explain the rules in plain sentences",
-		Long:  "port53 firewall explain describes in plain sentences what the rules printed by port53 firewall show\ndo, and what the backend cannot do.",
+		Long: "port53 firewall explain describes in plain sentences what the rules printed by port53 firewall show\n" +
+			"do, and what the backend cannot do.",
 		Example: `  port53 firewall explain --config port53.yaml
   port53 firewall explain --role authoritative --backend ufw`,
 		Args: cobra.NoArgs,

@@ -64,7 +64,7 @@ Similar: named -V, nsd -v, knotd --version, pdns_server --version.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&features, "features", false, "show which features of this system port53 uses")
-	cmd.Flags().StringVar(&verify, "verify", "", "check that this `file` is the released one")
+	cmd.Flags().StringVar(&verify, "verify", "", "check that this `file` is a genuine release file")
 	cmd.Flags().StringVar(&key, "key", "", "the minisign key to verify with, as text or a `file` (default: the release key)")
 	cmd.MarkFlagsMutuallyExclusive("features", "verify")
 	return cmd
