@@ -79,8 +79,9 @@ is given. All other commands use the running server.`,
 			"freeze",
 			"updates are refused",
 			"Write a zone to its file and refuse updates, so that it can be edited",
-			"port53 zone freeze writes the zone to its file. Updates are refused until port53 zone thaw, so\nthat the file can be edited. A file "+
-				"with edits that have not been loaded yet is not overwritten.\n\nSimilar: rndc freeze, knotc zone-freeze.",
+			"port53 zone freeze writes the zone to its file. Updates are refused until port53 zone thaw, so\nthat the "+
+				"file can be edited. A file with edits that have not been loaded yet is not overwritten.\n\n"+
+				"Similar: rndc freeze, knotc zone-freeze.",
 		),
 		newZoneThaw(s),
 		newZoneAdd(s),

@@ -128,7 +128,9 @@ func (c *compiler) checkOwner(id uint32) {
 		)
 	case cname != nil && other != nil:
 		c.b.fail(
-			other.pos, "%s: CNAME and %s at the same name: a name with a CNAME must not have other data (RFC 1034, section 3.6.2): remove one of them",
+			other.pos,
+			"%s: CNAME and %s at the same name: a name with a CNAME must not have other data (RFC 1034, section 3.6.2): "+
+				"remove one of them",
 			text(c.owner), other.t,
 		)
 	case dname != nil && ns != nil && id != 0:
