@@ -20,8 +20,7 @@ type request struct {
 	encoding string   // Content-Encoding
 	length   int64    // Content-Length; -1: unknown
 	body     io.Reader
-	whole    []byte      // the body, if it has been read
-	header   http.Header // of proxies
+	whole    []byte // the body, if it has been read
 }
 
 // A refusal is why a request has no answer; the zero value is none.
