@@ -312,6 +312,9 @@ func (w *worker) begin(g *Generation, peer *server.Peer, msg []byte) {
 	w.genuine, w.cookie, w.compact, w.signature, w.recursive, w.ede, w.edeText = false, false, false, nil, false, -1, ""
 	w.course, w.final = course{}, false
 	w.query.Msg, w.nameHash = msg, 0
+	if w.last.gen != nil && w.last.gen != g {
+		w.last = last{} // or a generation that is over would stay, with all that it has
+	}
 }
 
 // single reports whether the reply is one message, and a zone cannot be sent in several.

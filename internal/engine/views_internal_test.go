@@ -55,6 +55,10 @@ func TestChosen(t *testing.T) {
 		}
 		seen[want]++
 	}
+	w.begin(&Generation{}, &peer, nil)
+	if w.last.gen != nil {
+		t.Error("a generation that is over is kept")
+	}
 	if len(seen) < 12 {
 		t.Errorf("%d views were chosen, of 16", len(seen))
 	}
