@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -16,6 +17,15 @@ import (
 // TestSyncOnAFullDisk writes a zone where there is no room for all of it: the file before is
 // as it was, and nothing is left beside it.
 func TestSyncOnAFullDisk(t *testing.T) {
+	const own = "PORT53_OWN_PROCESS"
+	if os.Getenv(own) == "" { // the limit is the process's, and go test writes a log of its own
+		cmd := exec.Command(os.Args[0], "-test.run=^TestSyncOnAFullDisk$", "-test.v")
+		cmd.Env = append(os.Environ(), own+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil || !bytes.Contains(out, []byte("--- PASS: TestSyncOnAFullDisk")) {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
 	s, source, _ := newUpdated(t)
 	for n := range 200 {
 		s.update(n, 0)
