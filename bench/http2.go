@@ -49,15 +49,7 @@ func newHTTP2(conn net.Conn, window int) (*http2Conn, error) {
 func (c *http2Conn) ask(places []int, queries [][]byte) error {
 	for i, q := range queries {
 		c.fields.Reset()
-		for _, f := range [][2]string{
-			{":method", "POST"},
-			{":scheme", "https"},
-			{":authority", hostname},
-			{":path", dohPath},
-			{"accept", "application/dns-message"},
-			{"content-type", "application/dns-message"},
-			{"content-length", strconv.Itoa(len(q))},
-		} {
+		for _, f := range postFields(len(q)) {
 			if err := c.hpack.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
 				return err
 			}
@@ -128,3 +120,16 @@ func (c *http2Conn) take(got func(int, []byte)) error {
 }
 
 func (c *http2Conn) close() { c.conn.Close() }
+
+// postFields are the fields of a request with a question of so many octets.
+func postFields(length int) [][2]string {
+	return [][2]string{
+		{":method", "POST"},
+		{":scheme", "https"},
+		{":authority", hostname},
+		{":path", dohPath},
+		{"accept", "application/dns-message"},
+		{"content-type", "application/dns-message"},
+		{"content-length", strconv.Itoa(length)},
+	}
+}

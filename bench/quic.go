@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"strconv"
 
 	"github.com/quic-go/qpack"
 	quicgo "github.com/quic-go/quic-go"
@@ -77,15 +76,7 @@ func (c *quicConn) headers(length int) []byte {
 	}
 	var block bytes.Buffer
 	e := qpack.NewEncoder(&block)
-	for _, f := range [][2]string{
-		{":method", "POST"},
-		{":scheme", "https"},
-		{":authority", hostname},
-		{":path", dohPath},
-		{"accept", "application/dns-message"},
-		{"content-type", "application/dns-message"},
-		{"content-length", strconv.Itoa(length)},
-	} {
+	for _, f := range postFields(length) {
 		if err := e.WriteField(qpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
 			panic(err) // a buffer takes all
 		}

@@ -149,19 +149,10 @@ func (n *hostileNet) serve(at netip.Addr, f hostileServer) {
 			}
 		}
 	}()
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go n.stream(c, at, f)
-		}
-	}()
+	go accept(l, func(c net.Conn) { n.stream(c, at, f) })
 }
 
 func (n *hostileNet) stream(c net.Conn, at netip.Addr, f hostileServer) {
-	defer c.Close()
 	conn := &dns.Conn{Conn: c}
 	for {
 		q, err := conn.ReadMsg()

@@ -430,16 +430,5 @@ func (e *exposed) accept(at string) {
 		e.Fatal(err)
 	}
 	e.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				_, _ = io.Copy(io.Discard, c)
-				c.Close()
-			}()
-		}
-	}()
+	go accept(l, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 }

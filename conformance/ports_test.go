@@ -289,26 +289,17 @@ func listen(t *testing.T, at netip.AddrPort, how string) error {
 				return err
 			}
 			t.Cleanup(func() { l.Close() })
-			go func() {
+			go accept(l, func(c net.Conn) {
+				b := make([]byte, 2048) // a question is one segment
 				for {
-					c, err := l.Accept()
-					if err != nil {
+					n, err := c.Read(b)
+					if err != nil || n < 5 {
 						return
 					}
-					go func() {
-						defer c.Close()
-						b := make([]byte, 2048) // a question is one segment
-						for {
-							n, err := c.Read(b)
-							if err != nil || n < 5 {
-								return
-							}
-							b[4] |= 0x80
-							c.Write(b[:n])
-						}
-					}()
+					b[4] |= 0x80
+					c.Write(b[:n])
 				}
-			}()
+			})
 		default:
 			in, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
 			if err != nil {

@@ -170,25 +170,16 @@ func (g *diggers) sink(at string) {
 		g.Fatal(err)
 	}
 	g.Cleanup(func() { l.Close() })
-	go func() {
+	go accept(l, func(c net.Conn) {
+		b := make([]byte, 4096)
 		for {
-			c, err := l.Accept()
+			n, err := c.Read(b)
+			g.out.Add(int64(n))
 			if err != nil {
 				return
 			}
-			go func() {
-				defer c.Close()
-				b := make([]byte, 4096)
-				for {
-					n, err := c.Read(b)
-					g.out.Add(int64(n))
-					if err != nil {
-						return
-					}
-				}
-			}()
 		}
-	}()
+	})
 }
 
 // output runs a program within the namespace.
