@@ -12,6 +12,7 @@
 // entries are appended, and an index of hashes. An entry never changes; a new one
 // for the same key is appended and the index points to it. Readers take no lock:
 // they copy an entry and then look whether the ring's tail has passed it meanwhile.
+// A filter spares most of them the way to the index for what is not there.
 // The index grows with the entries, a bucket at a time (linear hashing). When the ring
 // is full the oldest entry goes, or if it was read since it was written, moves to the
 // front once more.
@@ -113,6 +114,7 @@ func New(o Options) *Cache {
 	c.clock.init(o.Clock)
 	words := int(o.Size / int64(n) / lineOctets * lineOctets / 8)
 	slots := words / indexShare / bucketSlots * bucketSlots
+	known := max(min(words/filterShare, maxFilter/8/n)/filterLine, 1) * filterLine
 	arena, release := newArena(n * words)
 	if release != nil {
 		// The arena lives as long as the shards do, of which every method has a use
@@ -122,7 +124,8 @@ func New(o Options) *Cache {
 	// Indexes begin with lines of the processor's cache.
 	for i := range c.shards {
 		part := arena[i*words : (i+1)*words]
-		c.shards[i].init(part[slots:len(part):len(part)], part[:slots:slots])
+		index, names, ring := part[:slots:slots], part[slots:slots+known], part[slots+known:]
+		c.shards[i].init(ring[:len(ring):len(ring)], index, names)
 	}
 	return c
 }
@@ -147,9 +150,9 @@ func fold(a, b uint64) uint64 {
 func (c *Cache) shard(hash uint64) *shard { return &c.shards[hash>>56&c.mask] }
 
 // locate returns the shard of a key and the hash of the whole of it.
-func (c *Cache) locate(k *Key) (*shard, uint64) {
-	hash := c.hash(k.name)
-	return c.shard(hash), k.hash(hash)
+func (c *Cache) locate(k *Key) (*shard, hash) {
+	name := c.hash(k.name)
+	return c.shard(name), hashKey(name, k.word())
 }
 
 // A kind is what an entry tells. It is part of what the entry is found by, and is
@@ -204,7 +207,10 @@ func keyOf(name []byte, t wire.Type, partition Partition, k kind) Key {
 	return Key{name, t, partition.Route(), partition.View() << viewShift, k}
 }
 
-// hash continues the hash of the key's name to that of the key.
-func (k *Key) hash(name uint64) uint64 { return keyHash(name, k.word()) }
+// A hash is that of a key's name and that of the whole key.
+type hash struct{ name, key uint64 }
 
-func keyHash(name, word uint64) uint64 { return fold(name^word&(1<<wordsShift-1), 0x589965CC75374CC3) }
+// hashKey continues the hash of a key's name to that of the key.
+func hashKey(name, word uint64) hash {
+	return hash{name, fold(name^word&(1<<wordsShift-1), 0x589965CC75374CC3)}
+}

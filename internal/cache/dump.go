@@ -176,9 +176,9 @@ func (c *Cache) restore(words []uint64, now int64) bool {
 		return false
 	}
 	s.reserve(c, len(words), 0, uint32(now))
-	pos := s.place(len(words))
+	pos := s.place(hash, k.kind, len(words))
 	at := s.offset(pos)
 	copyWords(s.ring[at:at+len(words)], words)
-	s.publish(c, hash, pos)
+	s.publish(c, hash.key, pos)
 	return true
 }

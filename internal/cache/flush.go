@@ -48,9 +48,9 @@ func (s *shard) drop(match func(e []uint64) bool) {
 }
 
 // forget drops the entry with the key, if there is one. The lock is held.
-func (s *shard) forget(hash uint64, k *Key) {
-	if slot, value, _ := s.find(hash, k); slot != nil {
-		a, b := s.buckets(hash)
+func (s *shard) forget(h hash, k *Key) {
+	if slot, value, _ := s.find(h, k); slot != nil {
+		a, b := s.buckets(h.key)
 		for _, start := range [...]int{a, b} {
 			for i := start; i < start+bucketSlots; i++ {
 				if s.slot(i)&slotPos == value&slotPos {
@@ -76,7 +76,7 @@ func (c *Cache) Stats() Stats {
 	var st Stats
 	for i := range c.shards {
 		s := &c.shards[i]
-		st.Size += int64(len(s.ring)+len(s.index)) * 8
+		st.Size += int64(len(s.ring)+len(s.index)+len(s.names)) * 8
 		s.mu.Lock()
 		st.Entries += s.entries
 		st.Octets += s.octets + int64(s.entries)*8

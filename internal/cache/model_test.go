@@ -162,7 +162,7 @@ func TestIndexHasRoom(t *testing.T) {
 			break
 		}
 		c := cache.New(cache.Options{Size: size})
-		n := int(size * 7 / 8 * 15 / 16 / 64) // the ring without what it keeps free
+		n := int(size * 55 / 64 * 15 / 16 / 64) // the ring, without what it keeps free
 		put := 0
 		for _, name := range names(n) {
 			if !c.Writer().PutRRset(0, &wire.RRset{Owner: name, Type: wire.TypeA, TTL: 300, Data: [][]byte{{192, 0, 2, 1}}}, cache.Glue, cache.Unchecked, now) {

@@ -16,6 +16,7 @@ type shard struct {
 	tail  atomic.Uint64 // of the oldest entry: what lies before is being written over
 	ring  []uint64
 	index []uint64 // buckets of slots, in use or not yet
+	names filter   // what there may be
 	shift uint8    // bits of an offset
 
 	// layout is the number of buckets in use, and above 32 bits that of entries which
@@ -51,8 +52,8 @@ const (
 // of 2^16 of them go too early.
 const maxMoves = 16
 
-func (s *shard) init(ring, index []uint64) {
-	s.ring, s.index = ring, index
+func (s *shard) init(ring, index []uint64, names filter) {
+	s.ring, s.index, s.names = ring, index, names
 	s.shift = uint8(bits.Len(uint(len(ring))))
 	s.head = 1 << s.shift
 	s.tail.Store(s.head)
@@ -90,6 +91,8 @@ func tag(hash uint64) uint64 { return hash << (tagShift - 18) >> tagShift << tag
 
 func (s *shard) offset(pos uint64) int { return int(pos & (1<<s.shift - 1)) }
 
+func (s *shard) lap(pos uint64) uint64 { return pos >> s.shift }
+
 // entry returns the words of the entry at a position. The lock is held.
 func (s *shard) entry(pos uint64) []uint64 {
 	at := s.offset(pos)
@@ -101,7 +104,11 @@ func (s *shard) slot(i int) uint64 { return atomic.LoadUint64(&s.index[i]) }
 // find returns the slot, its value and the words of the entry with the key, or nil.
 // Whoever holds no lock must look at the tail once more after reading the words, and
 // believes none of them until then.
-func (s *shard) find(hash uint64, k *Key) (slot *uint64, value uint64, e []uint64) {
+func (s *shard) find(h hash, k *Key) (slot *uint64, value uint64, e []uint64) {
+	if !s.names.has(h.name, k.kind) {
+		return nil, 0, nil
+	}
+	hash := h.key
 	t, want, ring := tag(hash), k.word(), s.ring
 	layout := s.layout.Load()
 	a, b := bucket(uint32(hash), uint32(layout)), bucket(uint32(hash>>32), uint32(layout))
@@ -148,17 +155,17 @@ const maxTries = 4
 
 // put appends an entry and makes the index point to it. It returns false if the entry
 // is too large. The lock is held.
-func (s *shard) put(c *Cache, hash uint64, e *entry) bool {
+func (s *shard) put(c *Cache, h hash, e *entry) bool {
 	n := e.words()
 	if n > maxWords {
 		return false
 	}
 	s.reserve(c, n, maxMoves, e.stored)
-	slot, value, old := s.find(hash, &e.Key)
-	pos := s.place(n)
+	slot, value, old := s.find(h, &e.Key)
+	pos := s.place(h, e.kind, n)
 	e.pack(s.ring[s.offset(pos):][:n])
 	if slot == nil {
-		s.publish(c, hash, pos)
+		s.publish(c, h.key, pos)
 		return true
 	}
 	s.octets += int64(n-wordsIn(old[wordKey])) * 8
@@ -188,17 +195,21 @@ func (s *shard) reserve(c *Cache, n, moves int, now uint32) {
 	}
 }
 
-// place moves the head behind n words, for which there is room, and returns where
+// place moves the head behind n words of an entry, for which there is room, and returns where
 // they begin.
-func (s *shard) place(n int) uint64 {
+func (s *shard) place(h hash, k kind, n int) uint64 {
 	if left := len(s.ring) - s.offset(s.head); left < n {
 		if left > 0 {
 			atomic.StoreUint64(&s.ring[s.offset(s.head)], uint64(left)<<wordsShift) // of no kind
 		}
-		s.head = (s.head>>s.shift + 1) << s.shift
+		lap := s.lap(s.head) + 1
+		s.head = lap << s.shift
+		// All entries are of the lap that ends here: there was no room behind them.
+		s.names.forget(lap)
 	}
 	pos := s.head
 	s.head += uint64(n)
+	s.names.add(h.name, k, s.lap(pos))
 	return pos
 }
 
@@ -208,12 +219,13 @@ func (s *shard) evict(c *Cache, moves *int, now uint32) {
 	pos := s.tail.Load()
 	e := s.entry(pos)
 	if kindIn(e[wordKey]) != kindNone {
-		if i := s.slotOf(c, pos, e); i >= 0 {
+		h := hashOf(c, e)
+		if i := s.slotOf(h.key, pos); i >= 0 {
 			_, fits := s.free(len(e))
 			useful := int32(now-expiresIn(e[wordTime])) <= int32(c.o.Stale)
 			if value := s.slot(i); value&slotRead != 0 && *moves > 0 && fits && useful {
 				*moves--
-				s.move(i, e)
+				s.move(i, h, e)
 			} else {
 				if int32(now-expiresIn(e[wordTime])) < 0 {
 					s.fresh++
@@ -232,8 +244,8 @@ func (s *shard) evict(c *Cache, moves *int, now uint32) {
 
 // move copies the entry that slot i points to to the head. A reader finds the one or
 // the other.
-func (s *shard) move(i int, e []uint64) {
-	pos := s.place(len(e))
+func (s *shard) move(i int, h hash, e []uint64) {
+	pos := s.place(h, kindIn(e[wordKey]), len(e))
 	at := s.offset(pos)
 	copyWords(s.ring[at:at+len(e)], e)
 	for {
@@ -252,14 +264,14 @@ func (s *shard) clear(i int) {
 }
 
 // hashOf returns the hash of an entry's key.
-func hashOf(c *Cache, e []uint64) uint64 {
+func hashOf(c *Cache, e []uint64) hash {
 	var room nameRoom
-	return keyHash(c.hash(nameOf(e, &room)), e[wordKey])
+	return hashKey(c.hash(nameOf(e, &room)), e[wordKey])
 }
 
 // slotOf returns the slot that points to an entry at pos, or -1 if it was replaced.
-func (s *shard) slotOf(c *Cache, pos uint64, e []uint64) int {
-	a, b := s.buckets(hashOf(c, e))
+func (s *shard) slotOf(hash, pos uint64) int {
+	a, b := s.buckets(hash)
 	for _, start := range [...]int{a, b} {
 		for i := start; i < start+bucketSlots; i++ {
 			if s.slot(i)&slotPos == pos {
@@ -316,7 +328,7 @@ func (s *shard) split(c *Cache) {
 		if value == 0 {
 			continue
 		}
-		hash := hashOf(c, s.entry(value&slotPos))
+		hash := hashOf(c, s.entry(value&slotPos)).key
 		if bucket(uint32(hash), count+1) != from && bucket(uint32(hash>>32), count+1) != from {
 			moved[i] = value
 			atomic.StoreUint64(&s.index[to+i], value)
@@ -370,7 +382,7 @@ func (s *shard) squeeze(c *Cache, a, b int) int {
 // cannot be. With more than two, an entry could be met that has moved already.
 func (s *shard) yield(c *Cache, bucket, moves int) int {
 	for i := bucket; i < bucket+bucketSlots; i++ {
-		x, y := s.buckets(hashOf(c, s.entry(s.slot(i)&slotPos)))
+		x, y := s.buckets(hashOf(c, s.entry(s.slot(i)&slotPos)).key)
 		other := x + y - bucket
 		_, to := s.spare(other)
 		if to < 0 && moves > 1 && other != bucket {
