@@ -24,15 +24,14 @@ import (
 	"port53/internal/wire"
 )
 
-// freePort returns a port of TCP that nobody listens on.
+// freePort returns the address of a port that nobody listens on.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := dnstest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return net.JoinHostPort("127.0.0.1", port)
 }
 
 // ordering starts a server whose certificate is ordered by a challenge, from an authority that looks at

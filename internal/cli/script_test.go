@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -40,26 +39,11 @@ func exitCode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// freePort sets the variable named to a port that is free for UDP and TCP. It is not one of those that the kernel gives to whoever
-// asks, of which another test could get it before the server does.
+// freePort sets the variable named to a port that is free.
 func freePort(ts *testscript.TestScript, _ bool, args []string) {
-	for range 1000 {
-		port := 10000 + rand.IntN(20000)
-		at := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-		u, err := net.ListenPacket("udp4", at)
-		if err != nil {
-			continue
-		}
-		l, err := net.Listen("tcp4", at)
-		u.Close()
-		if err != nil {
-			continue
-		}
-		l.Close()
-		ts.Setenv(args[0], strconv.Itoa(port))
-		return
-	}
-	ts.Fatalf("no port is free")
+	port, err := dnstest.FreePort()
+	ts.Check(err)
+	ts.Setenv(args[0], port)
 }
 
 // busyPort keeps a port busy until the script ends and sets the variable named to it.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +19,7 @@ import (
 
 	"port53/internal/app"
 	"port53/internal/console"
+	"port53/internal/dnstest"
 )
 
 // patience is how long a busy machine may take for what is quick.
@@ -69,12 +69,11 @@ func (s *served) write(name, text string) {
 // unused returns a port that nobody has for UDP and TCP.
 func unused(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	port, err := dnstest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	return port
 }
 
 // asked asks so many questions, each of which has to be answered.
