@@ -137,6 +137,9 @@ func misused(cmd *cobra.Command, err error) *exit {
 		e.text = fmt.Sprintf("%s takes %s, not %d", cmd.CommandPath(), arguments(most), got)
 	case counted(e.text, "requires at least %d arg(s), only received %d", &most, &got):
 		e.text = fmt.Sprintf("%s needs %s", cmd.CommandPath(), arguments(most))
+	case strings.HasSuffix(e.text, "] were all set"):
+		flags := strings.Fields(strings.TrimSuffix(e.text[strings.LastIndexByte(e.text, '[')+1:], "] were all set"))
+		e.text = "--" + strings.Join(flags, " and --") + " exclude each other"
 	}
 	return e
 }

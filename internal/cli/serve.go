@@ -343,12 +343,13 @@ func newReload(s *streams) *cobra.Command {
 		Use:   "reload [--config FILE | --socket PATH]",
 		Short: "Reload the configuration and zones",
 		Long: `port53 reload makes the running server reread changed zone files and the configuration file that
-it was started with, and put all changes into effect together. Errors are reported, and the
-previous version stays in use. --config only says where the control socket is.
+it was started with, and put all changes into effect together. If the configuration has an error,
+nothing changes. If a zone file has an error, that zone keeps its previous version, and everything
+else takes effect. --config only says where the control socket is.
 
 Similar: rndc reload, rndc reconfig, nsd-control reload, knotc reload,
 unbound-control fast_reload.
-Exit codes: 0 everything was loaded, 1 something was refused, 2 no server was reached.`,
+Exit codes: 0 everything was loaded, 1 an error was reported, 2 no server was reached.`,
 		Example: "  port53 reload\n  port53 reload --config port53.yaml --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -510,10 +510,11 @@ func newZoneDiff(s *streams) *cobra.Command {
 		Use:   "diff NAME",
 		Short: "Show a zone's changes, or how it differs from its file",
 		Long: `port53 zone diff prints the records that a zone's last change removed (-) and added (+), however
-it was made. --since SERIAL starts at the version with that serial, if the history goes back that
-far. For each change, port53 zone diff then shows, if known, when it was made and by whom: a key
-and the client's address, the zone file, a primary, or a user of this machine. --file compares the
-served zone with its file: this shows what updates have changed, or what a reload would change.
+it was made. --since SERIAL prints all changes since the version with that serial, if the history
+goes back that far. Before the records of each change, port53 zone diff prints, if known, when and
+by whom the change was made: a key, token or certificate and the client's address, a user of the
+console or of this machine, a primary, or the zone file. --file compares the served zone with its
+file: this shows what updates have changed, or what a reload would change.
 
 Exit codes: 0 no differences, 1 differences.`,
 		Example: `  port53 zone diff example.com

@@ -149,13 +149,13 @@ func newZoneKeysRoll(s *streams) *cobra.Command {
 	c := app.KeysCommand{Action: "roll"}
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "roll [--ksk | --zsk | --key TAG] [--algorithm NAME] ZONE",
+		Use:   "roll [--ksk | --zsk | --key TAG | --algorithm NAME] ZONE",
 		Short: "Roll the keys of a signed zone",
 		Long: `port53 zone keys roll replaces keys with new ones, step by step. Each step is taken once all
 servers of the zone and of its parent have been seen to serve the records of the previous step,
 and once the records that the previous step replaced have expired from caches.
-Without --ksk, --zsk or --key all keys are rolled; with --algorithm, all are replaced by
-keys of another algorithm.
+Without --ksk, --zsk or --key all keys are rolled. --algorithm replaces all keys with keys of that
+algorithm, and excludes --ksk, --zsk and --key.
 
 Rolling a KSK or CSK needs new DS records in the parent zone: "port53 zone keys ZONE" says when,
 and "port53 zone ds --config FILE ZONE" prints them. Parents that read CDS records, or accept
@@ -184,6 +184,9 @@ Exit codes: 0 the rollover has begun, 1 refused, 2 no server was reached.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagsMutuallyExclusive("key", "ksk")
 	cmd.MarkFlagsMutuallyExclusive("key", "zsk")
+	for _, some := range []string{"ksk", "zsk", "key"} {
+		cmd.MarkFlagsMutuallyExclusive("algorithm", some) // one algorithm signs all of a zone
+	}
 	return cmd
 }
 

@@ -212,9 +212,10 @@ Exit codes: 0 no objections, 1 objections, 2 no server was reached.`,
 		cmd.Use, cmd.Short = "apply NAME FILE", "Make a zone match a zone file"
 		cmd.Long = `port53 zone apply makes the changes that port53 zone plan shows: the running server's zone gets
 the content of the file, in one version with an increased serial, stored when the command returns.
-If someone else changes the zone in the meantime, the changes are refused. Comments and disabled
-records, which the PowerDNS-compatible API stores but does not serve, are kept. port53 zone undo
-reverts the change.
+If the zone changes while port53 zone apply runs, nothing is applied. Changes made between port53
+zone plan and port53 zone apply are not noticed: the zone gets the content of the file. Comments
+and disabled records, which the PowerDNS-compatible API stores but does not serve, are kept.
+port53 zone undo reverts the change.
 
 Exit codes: 0 done, 1 refused, 2 no server was reached.`
 		cmd.Example = "  port53 zone apply example.com example.com.zone"
