@@ -174,7 +174,11 @@ func (p *parser) entryRecord(indented bool) error {
 	r := &p.record
 	first := p.tokens[0]
 	if indented {
-		if len(p.owner) == 0 {
+		switch {
+		case len(p.owner) > 0:
+		case len(p.errs) > 0:
+			return nil // it may have been on a line that was refused
+		default:
 			return faultf(first.from(), "line begins with a space, which repeats the owner before, and there is none")
 		}
 	} else {
@@ -210,6 +214,7 @@ func (p *parser) entryRecord(indented bool) error {
 				return err
 			}
 			haveTTL = true
+			p.lastTTL, p.haveLast = ttl, true
 			continue
 		}
 		if r.Type, err = p.typeOf(t); err != nil {
@@ -241,7 +246,6 @@ func (p *parser) entryRecord(indented bool) error {
 	}
 	switch {
 	case haveTTL:
-		p.lastTTL, p.haveLast = ttl, true
 	case p.haveTTL:
 		ttl = p.ttl
 	case p.haveLast:
@@ -251,6 +255,8 @@ func (p *parser) entryRecord(indented bool) error {
 		d := p.data[len(p.data)-4:]
 		ttl = uint32(d[0])<<24 | uint32(d[1])<<16 | uint32(d[2])<<8 | uint32(d[3])
 		p.lastTTL, p.haveLast = ttl, true
+	case len(p.errs) > 0:
+		return nil // a TTL may have come before, on a line that was refused
 	default:
 		return faultf(typeToken.from(), "record has no TTL, and none came before: begin the file with $TTL 3600, say")
 	}
