@@ -104,7 +104,7 @@ func (o *sourcer) source(i int) zones.Source {
 		Place:         c.ZoneFile(i),
 		Added:         c.Added(i),
 		Keys:          serverKeys(o.ring, z.Keyed),
-		TransferBy:    remoteRules(c, z, z.TransferRemotes),
+		TransferBy:    remoteRules(c, z.TSIG, z.Insecure, z.TransferRemotes),
 		TLS:           o.sealed,
 		AllowNotify:   z.AllowNotify,
 		Forward:       z.Forward,
@@ -165,9 +165,10 @@ func serverKeys(ring *tsig.Ring, keyed []config.KeyedServer) map[netip.AddrPort]
 	return all
 }
 
-// remoteRules returns the rules by which remotes may transfer z: from their addresses, and
-// signed with their key. One without a key signs as the zone says.
-func remoteRules(c *config.Config, z *config.Zone, names []string) []policy.Rule {
+// remoteRules returns the rules by which remotes may transfer a zone: from their addresses, and
+// signed with their key. One without a key and without TLS signs as the zone says: with one of its
+// keys or, if it has none and is insecure, not at all.
+func remoteRules(c *config.Config, keys [][]byte, insecure bool, names []string) []policy.Rule {
 	var rules []policy.Rule
 	for _, name := range names {
 		r := c.Remote(name)
@@ -185,10 +186,10 @@ func remoteRules(c *config.Config, z *config.Zone, names []string) []policy.Rule
 			}
 			continue
 		}
-		for _, key := range z.TSIG {
+		for _, key := range keys {
 			rules = append(rules, policy.Rule{Networks: from, Key: key})
 		}
-		if len(z.TSIG) == 0 && z.Insecure {
+		if len(keys) == 0 && insecure {
 			rules = append(rules, policy.Rule{Networks: from, Unsigned: true})
 		}
 	}
@@ -198,16 +199,24 @@ func remoteRules(c *config.Config, z *config.Zone, names []string) []policy.Rule
 // members returns how the zones are served that the catalog z names.
 func members(c *config.Config, ring *tsig.Ring, z *config.Zone) *zones.Template {
 	m := &z.Members
+	keysOf := func(own []byte, otherwise [][]byte) [][]byte {
+		if own == nil {
+			return otherwise
+		}
+		return [][]byte{own}
+	}
+	keys := keysOf(m.TSIG, z.TSIG)
 	t := &zones.Template{
 		Primaries: m.Primaries, Secondaries: m.Secondaries, Notify: m.Notify, Transfer: m.AllowTransfer,
-		Keys: serverKeys(ring, m.Keyed), TransferBy: remoteRules(c, z, m.TransferRemotes),
+		Keys: serverKeys(ring, m.Keyed), TransferBy: remoteRules(c, keys, z.Insecure, m.TransferRemotes),
 		Key: ring.Key(m.TSIG), Insecure: m.TSIG == nil && z.Insecure, Groups: map[string]*zones.Template{},
 	}
 	for _, g := range m.Groups {
 		group := &zones.Template{
 			Primaries: g.Primaries, Secondaries: g.Secondaries, Notify: g.Notify, Transfer: g.AllowTransfer,
-			Keys: serverKeys(ring, g.Keyed), TransferBy: remoteRules(c, z, g.TransferRemotes),
-			Key: ring.Key(g.TSIG), Insecure: t.Insecure && g.TSIG == nil,
+			Keys:       serverKeys(ring, g.Keyed),
+			TransferBy: remoteRules(c, keysOf(g.TSIG, keys), z.Insecure, g.TransferRemotes),
+			Key:        ring.Key(g.TSIG), Insecure: t.Insecure && g.TSIG == nil,
 		}
 		if g.TSIG == nil {
 			group.Key = t.Key
