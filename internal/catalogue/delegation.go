@@ -445,7 +445,7 @@ func delCNAME(ctx context.Context, r *check.Run) []finding.Finding {
 		t  wire.Type
 		at int
 	}{{wire.TypeNS, 0}, {wire.TypeMX, 2}, {wire.TypeSOA, 0}} {
-		m, ev, err := r.FromZone(ctx, r.Zone, f.t)
+		m, ev, err := atApex(ctx, r, f.t)
 		if err != nil {
 			return finding.Unmeasured(ev, err)
 		}

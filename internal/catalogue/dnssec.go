@@ -107,7 +107,7 @@ func runDSMiss(ctx context.Context, r *check.Run, c *check.Cut) []finding.Findin
 	if len(c.DS) == 0 {
 		return finding.Unmeasured(finding.Evidence{}, fmt.Errorf("the parent has no DS: %w", finding.ErrInapplicable))
 	}
-	m, ev, err := r.FromZone(ctx, r.Zone, wire.TypeDNSKEY)
+	m, ev, err := atApex(ctx, r, wire.TypeDNSKEY)
 	if err != nil {
 		return finding.Unmeasured(ev, err)
 	}
@@ -126,7 +126,7 @@ func runDSMiss(ctx context.Context, r *check.Run, c *check.Cut) []finding.Findin
 	if matched < len(c.DS) {
 		return finding.Verdict(finding.Warn, ev, "%d of %d DS records have a key", matched, len(c.DS))
 	}
-	if cds, _, err := r.FromZone(ctx, r.Zone, wire.TypeCDS); err == nil {
+	if cds, _, err := atApex(ctx, r, wire.TypeCDS); err == nil {
 		for _, d := range cds.Answers(r.Zone, wire.TypeCDS) {
 			found := false
 			for _, p := range c.DS {
@@ -388,7 +388,7 @@ func runNSEC3(ctx context.Context, r *check.Run) []finding.Finding {
 	if _, ev, err := keysOf(ctx, r); err != nil {
 		return finding.Unmeasured(ev, err)
 	}
-	m, ev, err := r.FromZone(ctx, r.Zone, wire.TypeNSEC3PARAM)
+	m, ev, err := atApex(ctx, r, wire.TypeNSEC3PARAM)
 	if err != nil {
 		return finding.Unmeasured(ev, err)
 	}

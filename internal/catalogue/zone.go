@@ -17,7 +17,7 @@ import (
 // content makes a Run that judges one set at the zone's apex by a rule.
 func content(t wire.Type, judge rule) func(context.Context, *check.Run) []finding.Finding {
 	return func(ctx context.Context, r *check.Run) []finding.Finding {
-		m, ev, err := r.FromZone(ctx, r.Zone, t)
+		m, ev, err := atApex(ctx, r, t)
 		if err != nil {
 			return finding.Unmeasured(ev, err)
 		}
@@ -199,7 +199,7 @@ func zoneSubs(ctx context.Context, r *check.Run) []finding.Finding {
 }
 
 func zoneTXT(ctx context.Context, r *check.Run) []finding.Finding {
-	m, ev, err := r.FromZone(ctx, r.Zone, wire.TypeTXT)
+	m, ev, err := atApex(ctx, r, wire.TypeTXT)
 	if err != nil {
 		return finding.Unmeasured(ev, err)
 	}
