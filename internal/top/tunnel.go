@@ -85,8 +85,9 @@ type Tunnel struct {
 
 // A TunnelReport is what a server tells of tunnels.
 type TunnelReport struct {
-	Action  string   `json:"action"` // off: nobody watches
-	Tunnels []Tunnel `json:"tunnels"`
+	Action   string          `json:"action"` // off: nobody watches
+	Tunnels  []Tunnel        `json:"tunnels"`
+	Learning *LearningReport `json:"learning,omitempty"` // missing: nothing is learned
 }
 
 // A stopped is a pair whose questions are refused, or limited.
@@ -112,9 +113,10 @@ type Tunnels struct {
 
 // TunnelOptions say what is done.
 type TunnelOptions struct {
-	Action string        // TunnelWatch, TunnelLimit or TunnelBlock
-	Exempt [][]byte      // names in wire form and lower case, below which nothing is a tunnel; a star before means the same
-	Found  func(*Tunnel) // is told of each; nil: nobody is. It must not call the Tunnels.
+	Action  string        // TunnelWatch, TunnelLimit or TunnelBlock
+	Exempt  [][]byte      // names in wire form and lower case, below which nothing is a tunnel; a star before means the same
+	Found   func(*Tunnel) // is told of each; nil: nobody is. It must not call the Tunnels.
+	Learned *Learned      // which domains are none; nil: nothing is learned
 }
 
 // NewTunnels returns a watch that has seen nothing.
@@ -182,7 +184,7 @@ func (t *Tunnels) Take(r *event.Record) {
 	defer t.mu.Unlock()
 	domain := t.domains.registered(r.Name)
 	below := r.Name[:len(r.Name)-len(domain)]
-	if len(below) == 0 || t.isExempt(r.Name) {
+	if len(below) == 0 || t.isExempt(r.Name) || t.o.Learned != nil && t.o.Learned.passes(domain, r.Time) {
 		return
 	}
 	t.key = tunnelKey(t.key[:0], r.Remote.Addr(), domain)
@@ -203,6 +205,7 @@ func (t *Tunnels) Take(r *event.Record) {
 		p.samples[at] = append(p.samples[at][:0], r.Name...)
 		if why := p.suspect(); why != nil {
 			t.found(p, why, r.Time)
+			t.learn(p, domain, r)
 		}
 	}
 	t.sweep(r.Time)
@@ -358,6 +361,40 @@ func (t *Tunnels) found(p *pair, why []string, now int64) {
 	}
 }
 
+// learn counts a client that was found towards its domain being no tunnel. Names that no server answers for are
+// not counted.
+func (t *Tunnels) learn(p *pair, domain []byte, r *event.Record) {
+	if t.o.Learned == nil || r.Rcode != wire.NoError && r.Rcode != wire.NXDomain {
+		return
+	}
+	client, _ := clientOf(t.key)
+	if t.o.Learned.saw(domain, client, uint64(p.long.octets)+uint64(p.long.answers), time.Unix(0, r.Time)) {
+		t.forgive()
+	}
+}
+
+// Forgive forgets the tunnels to domains that are none, as far as is known by now.
+func (t *Tunnels) Forgive() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.o.Learned != nil {
+		t.forgive()
+	}
+}
+
+func (t *Tunnels) forgive() {
+	gone := false
+	for key := range t.flagged {
+		if _, domain := clientOf([]byte(key)); t.o.Learned.has(domain) {
+			delete(t.flagged, key)
+			gone = true
+		}
+	}
+	if gone {
+		t.publish()
+	}
+}
+
 // sweep forgets tunnels that have been none for an hour.
 func (t *Tunnels) sweep(now int64) {
 	if now-t.swept < minute {
@@ -432,6 +469,9 @@ func (t *Tunnels) Counts() (now int, total, refused uint64) {
 	t.sweep(time.Now().UnixNano())
 	return len(t.flagged), t.total, t.refused.Load()
 }
+
+// Learned returns which domains are none, or nil.
+func (t *Tunnels) Learned() *Learned { return t.o.Learned }
 
 // Action returns what is done.
 func (t *Tunnels) Action() string { return t.o.Action }
