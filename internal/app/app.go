@@ -407,6 +407,7 @@ func (a *App) Run(ctx context.Context, reload <-chan os.Signal) error {
 	side.Go(a.followCertificates)
 	side.Go(a.followACME)
 	side.Go(a.followLists)
+	side.Go(a.watchLearned)
 	side.Go(a.watchKeys)
 	side.Go(func() { a.manager.Run(a.ctx) })
 	if r := a.recursion; r != nil && r.rollover != nil {
@@ -461,6 +462,9 @@ func (a *App) stop(side *sync.WaitGroup) {
 		side.Wait()
 		a.queries.close()
 		a.watch.close()
+		a.reloading.Lock()
+		a.keepLearned()
+		a.reloading.Unlock()
 		a.state.close() // nobody writes there any more
 	}()
 	limit := time.NewTimer(stopTime)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"port53/internal/hosts"
 	"port53/internal/netif"
 	"port53/internal/server"
+	"port53/internal/top"
 	"port53/internal/zones"
 )
 
@@ -78,6 +80,7 @@ func Check(ctx context.Context, c *config.Config, becoming bool) (*CheckResult, 
 	if list := unvalidated(c); c.Recurses() && len(list) > 0 {
 		r.note("zones with a permanent negative trust anchor are not validated: %s", strings.Join(list, ", "))
 	}
+	r.lookAtLearned(c)
 	all, err := netif.List()
 	if err != nil {
 		return nil, err
@@ -118,6 +121,21 @@ func (r *CheckResult) lookAtAdded(c *config.Config, g *generation) (*config.Conf
 		r.note("%d zones were added with port53 zone add and are stored in %s", n, filepath.Join(c.StateDir, AddedFile))
 	}
 	return more, g.enlarge(more, signingRoom{})
+}
+
+// lookAtLearned reads the file of domains that look like tunnels, as a start does.
+func (r *CheckResult) lookAtLearned(c *config.Config) {
+	if !c.Learns() {
+		return
+	}
+	path := filepath.Join(c.StateDir, LearnedFile)
+	text, err := os.ReadFile(path)
+	if err == nil {
+		_, _, err = top.CountLearned(text)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		r.note("%s: %v: no domain is learned, and what was learned does not count", path, err)
+	}
 }
 
 func (r *CheckResult) note(format string, args ...any) {

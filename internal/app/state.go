@@ -48,7 +48,7 @@ func keepsState(c *config.Config) bool {
 			return true
 		}
 	}
-	return followsAnchors(c) || slices.ContainsFunc(c.Policy.Lists, func(l config.FilterList) bool { return l.URL != "" }) ||
+	return followsAnchors(c) || c.Learns() || slices.ContainsFunc(c.Policy.Lists, func(l config.FilterList) bool { return l.URL != "" }) ||
 		len(c.Tokens) > 0 ||
 		len(c.ClientCertificates) > 0 ||
 		c.Encrypted.ACME.Set() ||

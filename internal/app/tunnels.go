@@ -3,6 +3,7 @@ package app
 import (
 	"net/netip"
 	"reflect"
+	"time"
 
 	"port53/internal/event"
 	"port53/internal/telemetry"
@@ -21,6 +22,7 @@ func (s blocking) Blocks(client netip.Addr, name []byte) bool {
 // followTunnels begins or ends the watch for tunnels as the configuration says, after a reload too.
 func (a *App) followTunnels() {
 	w, c := &a.watch, a.current.Load().config
+	a.followLearning(c)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	policy := c.Policy.Tunnel
@@ -34,11 +36,14 @@ func (a *App) followTunnels() {
 	if w.tunnelPolicy = policy; policy.Action == top.TunnelOff {
 		return
 	}
-	t := top.NewTunnels(top.TunnelOptions{Action: policy.Action, Exempt: policy.Exempt, Found: func(x *top.Tunnel) {
-		a.log.Warn("a client may be moving data through DNS: port53 top --tunnels shows more",
-			"client", x.Client, "domain", x.Domain, "action", policy.Action, "why", x.Why,
-			"octets_in_names", x.Octets, "octets_in_answers", x.Answers, "samples", x.Samples)
-	}})
+	t := top.NewTunnels(top.TunnelOptions{
+		Action: policy.Action, Exempt: policy.Exempt, Learned: w.learning.Learned,
+		Found: func(x *top.Tunnel) {
+			a.log.Warn("a client may be moving data through DNS: port53 top --tunnels shows more",
+				"client", x.Client, "domain", x.Domain, "action", policy.Action, "why", x.Why,
+				"octets_in_names", x.Octets, "octets_in_answers", x.Answers, "samples", x.Samples)
+		},
+	})
 	w.endTunnels = w.hub.Subscribe(event.Misses, t.Take)
 	w.tunnels.Store(t)
 }
@@ -59,7 +64,11 @@ func (a *App) Tunnels() top.TunnelReport {
 		return top.TunnelReport{Action: top.TunnelOff, Tunnels: []top.Tunnel{}}
 	}
 	a.watch.hub.Flush()
-	return top.TunnelReport{Action: t.Action(), Tunnels: t.List()}
+	r := top.TunnelReport{Action: t.Action(), Tunnels: t.List()}
+	if l := t.Learned(); l != nil {
+		r.Learning = l.Report(time.Now())
+	}
+	return r
 }
 
 // collectTunnels writes what the watch has found.
@@ -72,4 +81,15 @@ func (a *App) collectTunnels(w *telemetry.Writer) {
 	w.Set("port53_tunnels", float64(now))
 	w.Set("port53_tunnels_total", float64(total))
 	w.Set("port53_tunnel_refused_total", float64(refused))
+	if l := t.Learned(); l != nil {
+		by, active := l.Count(time.Now())
+		for _, verdict := range []string{top.DomainLearned, top.DomainAccepted, top.DomainRejected, top.DomainSeen} {
+			w.Set("port53_tunnel_domains", float64(by[verdict]), "verdict", verdict)
+		}
+		learning := 0.0
+		if active {
+			learning = 1
+		}
+		w.Set("port53_tunnel_learning", learning)
+	}
 }

@@ -36,6 +36,7 @@ type watch struct {
 	tunnels      atomic.Pointer[top.Tunnels] // nil: nobody watches
 	tunnelPolicy config.TunnelWatch          // by which they do
 	endTunnels   func()
+	learning     learning // App.reloading guards it
 }
 
 // topTime is how long after the last look queries are counted, unless they always are.
@@ -174,6 +175,12 @@ func (a *App) startDnstap() {
 	a.watch.mu.Lock()
 	a.watch.tap = dnstap.New(o)
 	a.watch.mu.Unlock()
+}
+
+func (w *watch) isClosed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closed
 }
 
 func (w *watch) close() {

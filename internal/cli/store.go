@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,6 +15,7 @@ import (
 	"port53/internal/resolver"
 	"port53/internal/signer"
 	"port53/internal/store"
+	"port53/internal/top"
 )
 
 func newStore(s *streams) *cobra.Command {
@@ -126,7 +129,10 @@ func judgeState(name, path string) (verdict store.Verdict, text string, known bo
 		return judgeAdded(path, line)
 	case name == app.GrantsFile:
 		return judgeGrants(path, line)
+	case name == app.LearnedFile:
+		return judgeLearned(path)
 	case strings.HasPrefix(name, app.AddedFile+"."),
+		strings.HasPrefix(name, app.LearnedFile+"."),
 		strings.HasPrefix(name, app.GrantsFile+"."),
 		strings.HasPrefix(name, anchorsName+"."),
 		strings.HasPrefix(name, resolver.ClockFile+"."):
@@ -179,6 +185,22 @@ func judgeGrants(path, line string) (verdict store.Verdict, text string, known b
 		return store.UnknownFormat, err.Error(), true
 	}
 	return store.Damaged, err.Error() + ": the server does not start with it", true
+}
+
+// judgeLearned says what the file of domains that look like tunnels is.
+func judgeLearned(path string) (verdict store.Verdict, text string, known bool) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return store.Damaged, err.Error(), true
+	}
+	all, pass, err := top.CountLearned(content)
+	switch {
+	case err == nil:
+		return store.Intact, count(all, "domain") + " that look like tunnels, " + strconv.Itoa(pass) + " of them taken for none", true
+	case errors.Is(err, top.ErrLearnedFormat):
+		return store.UnknownFormat, err.Error(), true
+	}
+	return store.Damaged, err.Error() + ": nothing is learned", true
 }
 
 // judgeAdded says what the file of added zones is.

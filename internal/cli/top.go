@@ -48,7 +48,8 @@ is set to "always" or "off". Clients in private networks are shown by address, o
 use port53 top.
 
 With --tunnels, port53 top shows suspected tunnels through DNS: the client, the domain, what
-points to a tunnel, and samples of names (see policy.tunnel).
+points to a tunnel, and samples of names (see policy.tunnel). With policy.tunnel.learn, it also shows
+the domains that are taken for no tunnel; port53 tunnel list shows all of them with the evidence.
 
 Similar: dnstop, dnsdist's topClients, rec_control top-queries.`,
 		Example: "  port53 top\n  port53 top --once --all\n  port53 top --json\n" +
@@ -170,7 +171,7 @@ func (s *streams) topTunnels(ctx context.Context, o *topOptions) error {
 		s.complain("policy: {tunnel: {action: watch}} has a resolver watch", "nobody watches for tunnels here")
 		return nil
 	}
-	_, err = io.WriteString(s.out, tunnelText(r.Tunnels))
+	_, err = io.WriteString(s.out, tunnelText(r.Tunnels)+learnedText(r.Learning))
 	return err
 }
 
@@ -191,6 +192,21 @@ func tunnelText(list []top.Tunnel) string {
 		}
 		for _, name := range x.Samples {
 			fmt.Fprintf(&b, "  for example %s\n", printable(name))
+		}
+	}
+	return b.String()
+}
+
+// learnedText writes which domains are taken for no tunnel; "" if nothing is learned.
+func learnedText(r *top.LearningReport) string {
+	if r == nil {
+		return ""
+	}
+	var b bytes.Buffer
+	fmt.Fprintln(&b, learningState(r))
+	for _, d := range r.Domains {
+		if d.Verdict == top.DomainLearned || d.Verdict == top.DomainAccepted {
+			fmt.Fprintf(&b, "  %s %s is taken for no tunnel\n", d.Verdict, printable(d.Domain))
 		}
 	}
 	return b.String()

@@ -237,6 +237,40 @@ func (d *decoder) checkPolicy() {
 			)
 		}
 	}
+	d.checkTunnel()
+}
+
+// checkTunnel reports learning that can lead to nothing.
+func (d *decoder) checkTunnel() {
+	const day = 24 * time.Hour
+	t := d.config.Policy.Tunnel
+	switch l := t.Learn; {
+	case l.Period == 0:
+		_, said := d.at("policy.tunnel.learn.period")
+		for _, key := range []string{"policy.tunnel.learn.clients", "policy.tunnel.learn.days"} {
+			if at, set := d.at(key); set && !said {
+				d.fail(at, key+" is set, and policy.tunnel.learn.period is not: nothing is learned", "add period: 7d")
+				break
+			}
+		}
+	case t.Action == "off":
+		d.contradiction(
+			"policy.tunnel.action",
+			"policy.tunnel.learn.period",
+			"policy.tunnel.learn.period is "+durationText(l.Period)+", and policy.tunnel.action is off: nothing can be learned",
+			"set action: watch, or remove learn",
+		)
+	case l.Period < time.Duration(l.Days)*day:
+		d.contradiction(
+			"policy.tunnel.learn.period",
+			"policy.tunnel.learn.days",
+			fmt.Sprintf(
+				"policy.tunnel.learn.period is %s, too short for a domain to look like a tunnel on %d days",
+				durationText(l.Period), l.Days,
+			),
+			"set a period of "+durationText(max(7*day, time.Duration(l.Days+1)*day))+", or lower days",
+		)
+	}
 }
 
 func (d *decoder) checkLog() {

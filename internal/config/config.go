@@ -495,6 +495,19 @@ type Policy struct {
 type TunnelWatch struct {
 	Action string   `yaml:"action" is:"word" words:"off watch limit block" default:"off" internal:"watch" public:"watch"`
 	Exempt [][]byte `yaml:"exempt" is:"pattern" default:""`
+	Learn  Learning `yaml:"learn"`
+}
+
+// Learning is how a server learns which domains look like tunnels and are none.
+type Learning struct {
+	Period  time.Duration `yaml:"period" default:"0s" min:"0s" max:"90d"`
+	Clients int           `yaml:"clients" default:"3" min:"2" max:"32"`
+	Days    int           `yaml:"days" default:"3" min:"1" max:"30"`
+}
+
+// Learns reports whether which domains are no tunnels is learned, or was and counts.
+func (c *Config) Learns() bool {
+	return c.Recurses() && c.Policy.Tunnel.Action != "off" && c.Policy.Tunnel.Learn.Period > 0
 }
 
 // RateLimit is response rate limiting.

@@ -238,7 +238,7 @@ func (k *key) braces() string {
 	}
 	first := k.keys[0]
 	value := first.shown("")
-	if first.form == formSection || value == "" || value == "[]" || value == `""` {
+	if first.form == formSection || value == "" || value == "[]" || value == `""` || value == "0s" {
 		value = first.example()
 	}
 	return "write " + k.name + ": {" + first.name + ": " + value + "}, or other keys of " + k.path + ": " + strings.Join(k.names(), ", ")
@@ -275,6 +275,8 @@ func (k *key) example() string {
 		return "10.0.0.0/8"
 	case formTime:
 		return "2026-10-20"
+	case formDuration:
+		return "7d"
 	}
 	return noExample
 }

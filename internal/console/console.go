@@ -82,6 +82,8 @@ type Admin interface {
 	PauseFilters(d time.Duration) (any, error)
 	// TestFilter tells what becomes of a question of a client.
 	TestFilter(name, typ, client string) (any, error)
+	// JudgeTunnel has a registered domain never taken for one of a tunnel, or always if it looks like one.
+	JudgeTunnel(domain string, accept bool) (any, error)
 	// Explain resolves a name and tells how. do asks for signatures, cd for an answer
 	// that is not validated. view is whose answer is asked for; empty: that of clients whom no
 	// view matches.
@@ -151,6 +153,12 @@ func Serve(
 	mux.HandleFunc("GET /filter/test", func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		send(w)(admin.TestFilter(q.Get("name"), q.Get("type"), q.Get("client")))
+	})
+	mux.HandleFunc("POST /tunnel/accept", func(w http.ResponseWriter, r *http.Request) {
+		send(w)(admin.JudgeTunnel(r.URL.Query().Get("domain"), true))
+	})
+	mux.HandleFunc("POST /tunnel/reject", func(w http.ResponseWriter, r *http.Request) {
+		send(w)(admin.JudgeTunnel(r.URL.Query().Get("domain"), false))
 	})
 	mux.HandleFunc("GET /explain", func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()

@@ -246,6 +246,12 @@ var metrics = []metric{
 	{"port53_tunnels_total", "counter", "", "Clients and domains flagged so far."},
 	{"port53_tunnel_refused_total", "counter", "", "Queries of such clients that were refused (policy.tunnel.action)."},
 	{
+		"port53_tunnel_domains", "gauge", "verdict",
+		"Domains that look like tunnels, by what they are taken for: learned and accepted (no tunnels), rejected, seen. " +
+			"Absent unless policy.tunnel.learn is on.",
+	},
+	{"port53_tunnel_learning", "gauge", "", "1 during the period of policy.tunnel.learn, 0 after it. Absent unless that is on."},
+	{
 		"port53_events_lost_total",
 		"counter",
 		"",
