@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 )
 
@@ -9,13 +10,18 @@ import (
 // (RFC 6052, section 2.2).
 const reservedOctet = 8
 
+// dns64Prefix reports whether a network has a length that addresses are made with.
+func dns64Prefix(p netip.Prefix) bool {
+	return p.Addr().Is6() && slices.Contains([]int{32, 40, 48, 56, 64, 96}, p.Bits())
+}
+
 // checkDNS64 reports what addresses cannot be made with, in the section at path; what is whose that is.
 func (d *decoder) checkDNS64(path, what string, x *DNS64, index int32) {
 	for i, p := range x.Prefix {
 		at := d.item(path+".prefix", index, i)
 		where := fmt.Sprintf("%sresolver.dns64.prefix[%d]: ", what, i)
 		switch six := p.Addr().As16(); {
-		case p.Addr().Is4() || !slices.Contains([]int{32, 40, 48, 56, 64, 96}, p.Bits()):
+		case !dns64Prefix(p):
 			d.fail(
 				at,
 				fmt.Sprintf("%sexpected a network of IPv6 of 32, 40, 48, 56, 64 or 96 bits, found %s", where, p),

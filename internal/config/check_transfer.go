@@ -37,7 +37,7 @@ func (d *decoder) checkTransfers() {
 			d.fail(
 				at,
 				fmt.Sprintf("key %s has no secret", quote(nameText(k.Name))),
-				"add secret_file: keys/"+nameText(k.Name)+", and fill it with openssl rand -base64 32",
+				"add secret_file: "+yamlText("keys/"+nameText(k.Name))+", and fill it with openssl rand -base64 32",
 			)
 		case k.Secret != "":
 			octets, err := secret(k.Secret)
@@ -83,7 +83,7 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 	case z.Stored && (z.File != "" || len(z.Primaries) > 0 || z.Catalog == "produce"):
 		d.fail(at("stored"), zone+"with stored: true it comes from state_dir alone, but it has another source, too", "remove stored")
 	case z.File == "" && len(z.Primaries) == 0 && z.Catalog != "produce" && !z.Stored:
-		d.fail(d.zones[i], zone+"it has neither a file nor primaries", "add file: "+nameText(z.Name)+".zone")
+		d.fail(d.zones[i], zone+"it has neither a file nor primaries", "add file: "+fileOf(z.Name))
 	case len(z.Primaries) == 0 && z.Forward:
 		d.fail(
 			at("forward_updates"),
@@ -129,7 +129,7 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 		d.fail(
 			at("allow_transfer"),
 			zone+"whoever has the address would get the zone, and an address can be forged or taken over",
-			"add tsig and the key's name, or write {address: "+z.AllowTransfer[0].String()+"}",
+			"add tsig and the key's name, or write {address: "+yamlText(z.AllowTransfer[0].String())+"}",
 		)
 	}
 	for _, name := range z.TransferRemotes {
@@ -171,7 +171,7 @@ func (d *decoder) checkCatalog(i int, keys map[string]bool) {
 	}
 	switch {
 	case z.Catalog == "consume" && len(z.Primaries) == 0:
-		d.fail(at("catalog"), zone+"a catalog is consumed from its primaries", "add primaries: [ADDRESS]")
+		d.fail(at("catalog"), zone+"a catalog is consumed from its primaries", "add primaries: [ADDRESS], and tsig")
 	case z.Catalog == "produce" && (z.File != "" || len(z.Primaries) > 0):
 		d.fail(at("catalog"), zone+"a catalog that is made here has neither a file nor primaries", "remove them, or write catalog: consume")
 	case z.Catalog == "produce" && !z.Transfers():
@@ -203,7 +203,7 @@ func (d *decoder) checkCatalog(i int, keys map[string]bool) {
 	d.fail(
 		at("in_catalog"),
 		zone+"no catalog "+quote(nameText(z.InCatalog))+" is made here",
-		"add {name: "+nameText(z.InCatalog)+", catalog: produce} to zones",
+		"add {name: "+yamlText(nameText(z.InCatalog))+", catalog: produce, secondaries: [ADDRESS], tsig: KEY} to zones",
 	)
 }
 
@@ -231,7 +231,8 @@ func (d *decoder) checkUpdates(i int, keys map[string]bool) {
 				continue
 			}
 			if name, err := wire.ParseName(text); err != nil || !wire.Subdomain(name, z.Name) {
-				d.fail(at, what+quote(text)+" is not a name in the zone", "write it in full, such as *.dyn."+nameText(z.Name))
+				apex := strings.TrimPrefix(nameText(z.Name), ".") // the root's is empty
+				d.fail(at, what+quote(text)+" is not a name in the zone", "write it in full, such as *.dyn."+apex)
 			}
 		}
 		for _, text := range g.Types {

@@ -215,7 +215,11 @@ func (d *decoder) checkWords() {
 		case none && n > 0:
 			d.fail(at, "expose."+key+": \"nobody\" is listed together with others", "remove \"nobody\", or the others")
 		case !none && n == 0:
-			d.fail(at, "expose."+key+": expected at least one entry, found an empty list", `to exclude everyone, write "nobody"`)
+			hint := `to exclude everyone, write "nobody"`
+			if d.config.Recurses() && (key == "ask" || key == "recurse") {
+				hint = "list those who may"
+			}
+			d.fail(at, "expose."+key+": expected at least one entry, found an empty list", hint)
 		}
 	}
 }
@@ -489,7 +493,7 @@ func (d *decoder) checkDoors() {
 			d.fail(
 				socket,
 				`control.socket: expose.control says "nobody"`+d.seeAlso("expose.control"),
-				"remove it, or write control: 127.0.0.0/8 there",
+				"remove it, or leave expose.control out",
 			)
 		case d.saysNobody("control") && c.API.Listen.IsValid():
 			d.fail(api, `api.listen: expose.control says "nobody"`+d.seeAlso("expose.control"),

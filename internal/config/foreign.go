@@ -132,15 +132,22 @@ func foreignRole(text string) string {
 }
 
 // foreignNetwork returns what to do about a word that other servers have for some networks, in a list of k, or "".
-func (k *key) foreignNetwork(name string) string {
+func (d *decoder) foreignNetwork(k *key, name string) string {
 	everybody, nobody := `for everybody, write 0.0.0.0/0 and "::/0"`, ""
+	recurse := k.path == "expose.recurse" || strings.HasSuffix(k.path, "resolver.allow")
 	switch {
-	case k.form != formPrefix:
+	case k.form != formPrefix || strings.HasSuffix(k.path, "dns64.prefix"):
 		return ""
 	case k.who:
 		everybody, nobody = `write "everybody"`, `write "nobody"`
+		if d.role != RoleAuthoritative && (k.name == "ask" || recurse) {
+			nobody = "list those who may: a resolver is there for somebody"
+		}
 	case k.name == "allow_transfer":
 		everybody, nobody = `for everybody, write {address: 0.0.0.0/0} and {address: "::/0"}`, "leave the list empty"
+	}
+	if recurse && d.role != RolePublicResolver {
+		everybody = "list your networks; only role public-resolver is for everybody"
 	}
 	switch plainKey(name) {
 	case "any", "all", "everyone", "everybody", "world", "public":

@@ -148,11 +148,11 @@ func (d *decoder) knownRemote(k *key, r *reference, where string) bool {
 	for i := range d.config.Remotes {
 		names[i] = d.config.Remotes[i].Name
 	}
-	hint := k.foreignNetwork(r.text)
+	hint := d.foreignNetwork(k, r.text)
 	if hint == "" {
 		hint = meant(nearest(r.text, names))
 	}
-	if hint == "" {
+	if hint == "" && remoteName(r.text) {
 		hint = "names are not looked up: write the address, or define it: remotes: [{name: " + yamlText(
 			r.text,
 		) + ", addresses: [192.0.2.1]}]"
@@ -253,7 +253,7 @@ func (d *decoder) noKey(at position, what string, name []byte) {
 	}
 	hint := meant(nearest(nameText(name), names))
 	if hint == "" {
-		hint = "define it: keys: [{name: " + nameText(name) + ", secret_file: keys/" + nameText(name) + "}]"
+		hint = "define it: keys: [{name: " + yamlText(nameText(name)) + ", secret_file: " + yamlText("keys/"+nameText(name)) + "}]"
 	}
 	d.fail(at, fmt.Sprintf("%sthere is no key %s", what, quote(nameText(name))), hint)
 }

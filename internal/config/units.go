@@ -123,7 +123,7 @@ func (k *key) parseSize(s scalar) (any, *problem) {
 		if digits := strings.TrimRight(s.text, "kKmMgGtTbB"); digits != "" && strings.Trim(digits, "0123456789") == "" {
 			letters := strings.ToUpper(strings.TrimSuffix(strings.ToUpper(s.text[len(digits):]), "B"))
 			if len(letters) == 1 {
-				hint = "write " + digits + letters + "iB"
+				hint = k.propose("write "+digits+letters+"iB", digits+letters+"iB")
 			} else if letters == "" {
 				hint = "write the unit: B, KiB, MiB, GiB or TiB"
 			}
@@ -164,7 +164,7 @@ func (k *key) parsePrefix(s scalar) (any, *problem) {
 		return nil, expected(k, s, "write IPv4 networks as IPv4")
 	}
 	if masked := prefix.Masked(); masked != prefix {
-		return nil, expected(k, s, "bits beyond the prefix are set: write "+masked.String())
+		return nil, expected(k, s, k.masked(masked))
 	}
 	return prefix, nil
 }
@@ -187,13 +187,7 @@ func (k *key) parseAddress(s scalar) (any, *problem) {
 			hint := ""
 			switch {
 			case strings.HasPrefix(text, "*"), strings.HasPrefix(text, ":"):
-				hint = `write "0.0.0.0` + strings.TrimLeft(
-					text,
-					"*",
-				) + `" for all of IPv4, "[::]` + strings.TrimLeft(
-					text,
-					"*",
-				) + `" for all of IPv6`
+				hint = k.allAddresses(text)
 			case strings.ContainsAny(text, "abcdefghijklmnopqrstuvwxyz"):
 				hint = "names are not looked up: write the address"
 			}
@@ -234,10 +228,10 @@ func badPort(s scalar, asked bool) *problem {
 // parseUpstream reads the address of a server to ask.
 func (k *key) parseUpstream(s scalar) (any, *problem) {
 	if before, _, found := strings.Cut(s.text, "://"); found {
-		return nil, expected(k, s, "servers are asked over UDP and TCP: write the address without "+quote(before+"://"))
+		return nil, expected(k, s, k.plainServer(s.text, before+"://"))
 	}
 	if _, name, found := strings.Cut(s.text, "#"); found {
-		return nil, expected(k, s, "servers are asked over UDP and TCP, without names: write the address without "+quote("#"+name))
+		return nil, expected(k, s, k.plainServer(s.text, "#"+name))
 	}
 	v, p := k.parseAddress(s)
 	if p != nil {
@@ -270,7 +264,7 @@ func (k *key) parseHost(s scalar) (any, *problem) {
 	if err != nil {
 		hint := ""
 		if _, err := netip.ParseAddrPort(s.text); err == nil {
-			hint = "leave the port out: each query has a source port of its own"
+			hint = k.propose("leave the port out: each query has a source port of its own", netip.MustParseAddrPort(s.text).Addr().String())
 		}
 		return nil, expected(k, s, hint)
 	}
@@ -300,7 +294,7 @@ func (k *key) parseTime(s scalar) (any, *problem) {
 		if at, err = time.Parse(time.RFC3339, s.text); err != nil {
 			hint := ""
 			if _, err := time.Parse("2006-01-02T15:04:05", s.text); err == nil {
-				hint = "write the time zone: " + s.text + "Z is in UTC"
+				hint = k.propose("write the time zone: "+s.text+"Z is in UTC", s.text+"Z")
 			}
 			return nil, expected(k, s, hint)
 		}

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -69,11 +70,11 @@ func (k *key) parseServer(s scalar) (any, *problem) {
 	scheme, rest, found := strings.Cut(s.text, "://")
 	if !found {
 		if _, name, found := strings.Cut(s.text, "#"); found {
-			return nil, expected(
-				k,
-				s,
-				"a name is for servers that are asked over TLS: write "+quote("tls://"+s.text)+", or leave "+quote("#"+name)+" out",
-			)
+			const hint = "a name is for servers that are asked over TLS: "
+			if p := k.propose(hint+"write "+strconv.Quote("tls://"+s.text)+", or leave "+quote("#"+name)+" out", "tls://"+s.text); p != "" {
+				return nil, expected(k, s, p)
+			}
+			return nil, expected(k, s, hint+"leave "+quote("#"+name)+" out")
 		}
 		at, p := k.parseUpstream(s)
 		if p != nil {
@@ -114,10 +115,7 @@ func (k *key) parseServer(s scalar) (any, *problem) {
 		}
 		hint := p.hint
 		if strings.HasPrefix(hint, "names are not") {
-			hint = "names are not looked up: write the address, and the name behind #, as " + scheme + "://192.0.2.1" + u.Path +
-				"#" + printable(
-				rest,
-			)
+			hint = k.namedServer(scheme, rest, u.Path)
 		}
 		return nil, expected(k, s, hint)
 	}
@@ -156,7 +154,7 @@ func (d *decoder) checkHidden(r *route) {
 					i,
 					u,
 				),
-				"write tls://"+u.Addr.Addr().String()+", or remove it",
+				"write "+quote("tls://"+u.Addr.Addr().String())+", or remove it",
 			)
 			break
 		}

@@ -31,7 +31,11 @@ func (s scalar) found() string {
 type problem struct{ text, hint string }
 
 func expected(k *key, s scalar, hint string) *problem {
-	return &problem{"expected " + k.expects() + ", found " + s.found(), hint}
+	found := s.found()
+	if k.form == formSecret { // errors end up in logs
+		found = "a number, or a text that is too long"
+	}
+	return &problem{"expected " + k.expects() + ", found " + found, hint}
 }
 
 // expects says what a key's value looks like.
@@ -161,11 +165,11 @@ func (k *key) parse(s scalar, folder string) (any, *problem) {
 	switch k.form {
 	case formBool, formInt:
 		if s.quoted {
-			return nil, expected(k, s, "write it without quotes")
+			return nil, expected(k, s, k.withoutQuotes(s))
 		}
 	case formText, formHidden, formSecret:
 		if s.number {
-			return nil, expected(k, s, `write it in quotes: "`+s.text+`"`)
+			return nil, expected(k, s, k.inQuotes(s))
 		}
 	}
 	switch k.form {

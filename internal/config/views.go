@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -199,9 +200,9 @@ func (d *decoder) networkOf(k *key, n ast.Node, where string) (list []netip.Pref
 	}
 	slices.Sort(names)
 	p := expected(k, scalarOf(s), meant(nearest(name, names)))
-	if hint := k.foreignNetwork(name); hint != "" {
+	if hint := d.foreignNetwork(k, name); hint != "" {
 		p.hint = hint
-	} else if p.hint == "" {
+	} else if p.hint == "" && !strings.HasSuffix(k.path, "dns64.prefix") {
 		p.hint = "to use a name here, define it: networks: [{name: " + yamlText(name) + ", list: [10.0.0.0/8]}]"
 	}
 	d.fail(start(n), where+": "+p.text, p.hint)

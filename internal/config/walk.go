@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"net/netip"
 	"reflect"
 	"slices"
 	"strconv"
@@ -116,24 +115,6 @@ func describe(n ast.Node) string {
 		return scalarOf(n).found()
 	}
 	return "something else"
-}
-
-// withAddress puts the address that n is, if it is one, where a hint has an example: it is to be copied as it stands.
-func withAddress(hint string, n ast.Node) string {
-	s, ok := n.(ast.ScalarNode)
-	if !ok {
-		return hint
-	}
-	text := scalarOf(s).text
-	if _, err := netip.ParseAddr(text); err != nil {
-		if _, err = netip.ParseAddrPort(text); err != nil {
-			return hint
-		}
-	}
-	if strings.Contains(text, ":") {
-		text = strconv.Quote(text)
-	}
-	return strings.Replace(hint, "[192.0.2.1]", "["+text+"]", 1)
 }
 
 // scalarOf returns a value as it is written.
@@ -266,18 +247,42 @@ func (d *decoder) value(k *key, n ast.Node, here position, into reflect.Value, w
 			sequence, ok = &ast.SequenceNode{Start: n.GetToken(), Values: []ast.Node{n}}, true
 		}
 		if !ok {
-			hint := "write " + k.name + ": [" + strings.Trim(k.example(), "[]") + "]"
-			if s, ok := n.(ast.ScalarNode); ok {
-				hint = "write [" + scalarOf(s).found() + "]"
-			} else if k.form == formSection {
-				hint = "begin each block of the list with a dash, or put it in brackets: " + k.name + ": [{…}]"
-			}
-			d.fail(start(n), where+": expected a list, found "+describe(n), hint)
+			d.noList(k, n, into, where, index)
 			return
 		}
 		d.note(k, index, start(n))
 		d.elements(k, sequence, into, where, index)
 	}
+}
+
+// noList reports what stands where a list is due. A value is proposed in brackets if the list takes it; what is wrong
+// with it is reported otherwise, too.
+func (d *decoder) noList(k *key, n ast.Node, into reflect.Value, where string, index int32) {
+	hint := "write " + k.name + ": [" + strings.Trim(k.example(), "[]") + "]"
+	if strings.HasPrefix(k.path, "names") { // whose keys are names
+		hint = strings.Replace(hint, k.name+": ", "", 1)
+	}
+	var also []*Error
+	s, one := n.(ast.ScalarNode)
+	switch {
+	case k.form == formSection:
+		hint = "begin each block of the list with a dash, or put it in brackets: " + k.name + ": [{…}]"
+		if block := strings.TrimPrefix(k.braces(), "write "); withAddress(block, n) != block {
+			hint = "write [" + withAddress(block, n) + "]"
+		}
+	case one:
+		before := len(d.errs)
+		d.elements(k, &ast.SequenceNode{Start: n.GetToken(), Values: []ast.Node{n}}, into, where, index)
+		also = slices.Clone(d.errs[before:])
+		d.errs = d.errs[:before]
+		if text := scalarOf(s); len(also) > 0 {
+			hint = "write it in brackets"
+		} else if hint = "write [" + text.text + "]"; !text.number {
+			hint = "write [" + strconv.Quote(text.text) + "]"
+		}
+	}
+	d.fail(start(n), where+": expected a list, found "+describe(n), hint)
+	d.errs = append(d.errs, also...)
 }
 
 // mapping decodes a block whose keys are values themselves: each is a section of two.
@@ -418,6 +423,10 @@ func (d *decoder) blocks(k *key, list []ast.Node, where string) (rest []ast.Node
 			at = slices.IndexFunc(k.beside, func(b beside) bool { return b.word == keyText(values[0].Key) })
 		}
 		if at < 0 {
+			if hint := unquoted(k, n); hint != "" {
+				d.fail(start(n), here+": expected "+k.expects()+", found "+describe(n), hint)
+				continue
+			}
 			d.fail(start(n), here+": expected "+strings.Join(words, " or ")+", found "+describe(n), "")
 			continue
 		}
@@ -467,7 +476,7 @@ func isInterface(name string) bool {
 func (d *decoder) scalar(k *key, n ast.Node, into reflect.Value, where string, index int32) {
 	s, ok := n.(ast.ScalarNode)
 	if _, empty := n.(*ast.NullNode); !ok || empty {
-		d.fail(start(n), where+": expected "+k.expects()+", found "+describe(n), "")
+		d.fail(start(n), where+": expected "+k.expects()+", found "+describe(n), unquoted(k, n))
 		return
 	}
 	folder := d.folder
@@ -497,6 +506,9 @@ func (d *decoder) unknown(k *key, name string, value ast.Node, here position, wh
 	}
 	near := nearest(name, append(k.names(), laterNames(k)...))
 	hint := meant(near)
+	if remedy, ok := laterKeys()[join(strings.TrimSuffix(k.path, "[]"), near)]; ok && near != "" {
+		hint = quote(near) + " is not available in this version (docs/NOT-YET.md): " + remedy
+	}
 	if hint == "" {
 		hint = "the keys here are " + strings.Join(k.names(), ", ")
 		if here := foreign(name); here != "" {
