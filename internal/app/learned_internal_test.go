@@ -52,12 +52,16 @@ func TestLearnedEachMinute(t *testing.T) {
 		defer cancel()
 		a.followLearning(c)
 		go a.watchLearned()
-		says := func(times int, text string) {
+		says := func(times int, text string) (all string) {
 			t.Helper()
-			if n := strings.Count(logged.String(), text); n != times {
-				t.Errorf("%q is logged %d times, want %d:\n%s", text, n, times, logged.String())
+			a.reloading.Lock() // it is held by whoever logs
+			defer a.reloading.Unlock()
+			all = logged.String()
+			if n := strings.Count(all, text); n != times {
+				t.Errorf("%q is logged %d times, want %d:\n%s", text, n, times, all)
 			}
 			logged.Reset()
+			return all
 		}
 		minutes := func(n int) {
 			time.Sleep(time.Duration(n)*learnedTime + time.Second)
@@ -118,16 +122,14 @@ func TestLearnedEachMinute(t *testing.T) {
 		}
 		time.Sleep(7 * 24 * time.Hour)
 		minutes(3)
-		if text := logged.String(); !strings.Contains(text, " domains=3\n") {
+		if text := says(1, "has ended"); !strings.Contains(text, " domains=3\n") {
 			t.Errorf("%s", text)
 		}
-		says(1, "has ended")
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
 		minutes(3)
-		text := logged.String()
-		says(1, "was removed: learning begins again")
+		text := says(1, "was removed: learning begins again")
 		if strings.Count(text, "learning which domains look like tunnels and are none") != 1 {
 			t.Errorf("%s", text)
 		}

@@ -345,6 +345,36 @@ func TestLearnedIsBounded(t *testing.T) {
 	})
 }
 
+// TestLearnedMakesRoom has the domain go that was seen on the fewest days, and of these the one that was seen the longest
+// ago, whatever the order in which they are looked at.
+func TestLearnedMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newLearner(t, top.TunnelWatch)
+		text := top.LearnedLine + "\n"
+		for i := range top.MaxLearned / 2 {
+			at := time.Now().Add(time.Duration(i-10_000) * time.Hour)
+			text += fmt.Sprintf("seen known%d.example. days=1 last=%s\n", i, at.Format(time.RFC3339))
+			text += fmt.Sprintf("seen new%d.example. last=%s\n", i, at.Add(5000*time.Hour).Format(time.RFC3339))
+		}
+		for range 10 {
+			if err := e.l.Read([]byte(text), time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			for i := range 5 {
+				if _, err := e.l.Judge(fmt.Sprintf("mine%d.example", i), true, time.Now()); err != nil {
+					t.Fatal(err)
+				}
+				if e.verdict(fmt.Sprintf("new%d.example", i)) != "" {
+					t.Errorf("new%d.example is still there", i)
+				}
+			}
+			if by, _ := e.l.Count(time.Now()); by[top.DomainSeen] != top.MaxLearned-5 || by[top.DomainAccepted] != 5 {
+				t.Errorf("%v", by)
+			}
+		}
+	})
+}
+
 // TestLearnedFile has a file that cannot be read refused as a whole, with the line and the reason.
 func TestLearnedFile(t *testing.T) {
 	const head = top.LearnedLine + "\n"
