@@ -227,6 +227,7 @@ func (d *decoder) checkRemotes() {
 		}
 		d.checkSealed(i, &r.TLS)
 		d.config.Remotes[i].Addresses = r.servers()
+		d.checkShared(i)
 	}
 	clear(seen)
 	for i, t := range d.config.Templates {

@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -208,6 +210,29 @@ func (d *decoder) checkSealed(i int, t *RemoteTLS) {
 			at, _ = d.atIndex("remotes.tls.key", int32(i))
 		}
 		d.fail(at, what+": a certificate and its key go together", "write both, or neither")
+	}
+}
+
+// checkShared reports an address that a remote shares with one before it that is known over TLS otherwise: who a server has to be, and
+// what it is shown, is known by its address.
+func (d *decoder) checkShared(i int) {
+	r := &d.config.Remotes[i]
+	if !r.TLS.Set() {
+		return
+	}
+	at, _ := d.atIndex("remotes.addresses", int32(i))
+	for j := range i {
+		other := &d.config.Remotes[j]
+		if !other.TLS.Set() || reflect.DeepEqual(other.TLS, r.TLS) {
+			continue
+		}
+		for _, a := range r.Addresses {
+			if slices.Contains(other.Addresses, a) {
+				d.fail(at, fmt.Sprintf("remote %s has the address %s of remote %s, with another tls", quote(r.Name), a, quote(other.Name)),
+					"a server is known by its address: write the same tls for both, or give one of them another address or port")
+				return
+			}
+		}
 	}
 }
 

@@ -336,7 +336,7 @@ func (c *Client) fetch(ctx context.Context, p Primary, apex []byte, have *zone.Z
 	whole := false
 	defer func() {
 		if whole {
-			c.Pool.put(p.Addr, s)
+			c.Pool.put(p.served(), s)
 		} else {
 			s.Close()
 		}
@@ -395,7 +395,7 @@ func (c *Client) fetch(ctx context.Context, p Primary, apex []byte, have *zone.Z
 // nothing: a server may end it at any time, and need not answer twice.
 func (c *Client) begin(ctx context.Context, p Primary, query []byte) (*stream, *wire.Message, error) {
 	for {
-		s, err := c.Pool.take(p.Addr), error(nil)
+		s, err := c.Pool.take(p.served()), error(nil)
 		if s != nil {
 			c.reuse(s, p)
 		} else if s, err = c.connect(ctx, p); err != nil {
@@ -416,7 +416,7 @@ func (c *Client) begin(ctx context.Context, p Primary, query []byte) (*stream, *
 		if !s.reused || ctx.Err() != nil {
 			return nil, nil, err
 		}
-		c.Pool.failed(p.Addr)
+		c.Pool.failed(p.served())
 	}
 }
 

@@ -11,11 +11,21 @@ import (
 // thousands of connections. Its zero value is ready.
 type Pool struct {
 	mu     sync.Mutex
-	idle   map[netip.AddrPort][]*stream // the one that was used last at the end
+	idle   map[served][]*stream // the one that was used last at the end
 	total  int
-	once   map[netip.AddrPort]time.Time // servers that answer once on a connection, and since when that is known
+	once   map[served]time.Time // servers that answer once on a connection, and since when that is known
 	closed bool
 }
+
+// A served is a server as one connection was made to it: who it is over TLS, and what it was shown, is not to be taken from another
+// configuration.
+type served struct {
+	addr netip.AddrPort
+	tls  *TLS
+}
+
+// served returns what connections to the primary are kept under.
+func (p *Primary) served() served { return served{p.Addr, p.TLS} }
 
 // The connections that are kept, and for how long: no server has to hold many, nor to end them.
 const (
@@ -28,7 +38,7 @@ const (
 )
 
 // take returns a connection to a server, or nil.
-func (p *Pool) take(addr netip.AddrPort) *stream {
+func (p *Pool) take(addr served) *stream {
 	if p == nil {
 		return nil
 	}
@@ -45,7 +55,7 @@ func (p *Pool) take(addr netip.AddrPort) *stream {
 }
 
 // remove takes a connection out. p.mu is held.
-func (p *Pool) remove(addr netip.AddrPort, i int) {
+func (p *Pool) remove(addr served, i int) {
 	list := p.idle[addr]
 	copy(list[i:], list[i+1:])
 	list[len(list)-1] = nil
@@ -59,7 +69,7 @@ func (p *Pool) remove(addr netip.AddrPort, i int) {
 
 // put keeps a connection on which all that was asked for has come, and nothing else, or closes
 // it.
-func (p *Pool) put(addr netip.AddrPort, s *stream) {
+func (p *Pool) put(addr served, s *stream) {
 	if p == nil || s.Buffered() > 0 {
 		s.Close()
 		return
@@ -72,7 +82,7 @@ func (p *Pool) put(addr netip.AddrPort, s *stream) {
 		return
 	}
 	if p.idle == nil {
-		p.idle = map[netip.AddrPort][]*stream{}
+		p.idle = map[served][]*stream{}
 	}
 	p.idle[addr] = append(p.idle[addr], s)
 	p.total++
@@ -80,11 +90,11 @@ func (p *Pool) put(addr netip.AddrPort, s *stream) {
 }
 
 // failed remembers that a server has not answered on a connection that was used before.
-func (p *Pool) failed(addr netip.AddrPort) {
+func (p *Pool) failed(addr served) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.once == nil || len(p.once) >= maxOnce {
-		p.once = map[netip.AddrPort]time.Time{}
+		p.once = map[served]time.Time{}
 	}
 	p.once[addr] = time.Now()
 	for len(p.idle[addr]) > 0 {
@@ -96,7 +106,7 @@ func (p *Pool) failed(addr netip.AddrPort) {
 }
 
 // end closes a connection that nobody has taken.
-func (p *Pool) end(addr netip.AddrPort, s *stream) {
+func (p *Pool) end(addr served, s *stream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, other := range p.idle[addr] {

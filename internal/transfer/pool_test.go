@@ -2,6 +2,7 @@ package transfer_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"net"
 	"net/netip"
@@ -10,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"port53/internal/certs"
+	"port53/internal/certs/certtest"
 	"port53/internal/dnstest"
 	"port53/internal/transfer"
 	"port53/internal/tsig"
@@ -180,4 +183,59 @@ func TestPoolBounds(t *testing.T) {
 		}
 		synctest.Wait()
 	})
+}
+
+// TestPoolTLS fetches a zone from one address as two servers over TLS: what was known of the one is not taken for the other.
+func TestPoolTLS(t *testing.T) {
+	ca := certtest.New(t)
+	c, key := ca.Issue(t.TempDir(), "own", "ns.test")
+	own, err := certs.NewManager([]certs.Pair{{Certificate: c, Key: key}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s := &primary{t: t, zone: version(t, 7, 3, ""), keys: tsig.NewRing()}
+	made := 0
+	client := transfer.Client{Pool: &transfer.Pool{}, Dial: func(context.Context, string, netip.AddrPort) (net.Conn, error) {
+		made++
+		here, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			return nil, err
+		}
+		there, err := l.Accept()
+		if err != nil {
+			return nil, err
+		}
+		go func() {
+			conn := tls.Server(there, own.Server(nil, certs.DoT))
+			defer conn.Close()
+			for {
+				var length [2]byte
+				if _, err := readFull(conn, length[:]); err != nil {
+					return
+				}
+				msg := make([]byte, binary.BigEndian.Uint16(length[:]))
+				if _, err := readFull(conn, msg); err != nil || !s.answer(conn, msg) {
+					return
+				}
+			}
+		}()
+		return here, nil
+	}}
+	defer client.Pool.Close()
+	right, wrong := transfer.NewTLS(&certs.Peer{Name: "ns.test", Roots: ca.Pool}), transfer.NewTLS(&certs.Peer{Name: "other.test", Roots: ca.Pool})
+	for i, step := range []struct {
+		tls  *transfer.TLS
+		may  bool
+		made int
+	}{{right, true, 1}, {wrong, false, 2}} {
+		_, err := client.Fetch(t.Context(), transfer.Primary{TLS: step.tls}, apex, nil, dnstest.Seed)
+		if (err == nil) != step.may || made != step.made {
+			t.Errorf("step %d: %v, want the zone: %v; %d connections, want %d", i, err, step.may, made, step.made)
+		}
+	}
 }
