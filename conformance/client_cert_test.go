@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -52,13 +51,7 @@ zone:
 // with another, or without.
 func TestClientCertificates(t *testing.T) {
 	room := newRoom(t, "openssl", "kdig", "dig", "curl")
-	n, dir, shell, bin := room.net, room.dir, room.shell, room.bin
-	write := func(name, text string) {
-		t.Helper()
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	n, dir, shell, bin, write := room.net, room.dir, room.shell, room.bin, room.write
 	const request = "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
 	for _, ca := range []string{"ca", "evil"} {
 		shell(request+"-x509 -days 30 -subj /CN=%[1]s -keyout %[1]s.key -out %[1]s.pem", ca)

@@ -20,8 +20,25 @@ import (
 	"port53/conformance/peers"
 )
 
-// longData is how many octets of text the longest answer of the laboratory has.
-const longData = 255 * 250
+// answerSizes are octets of answers without EDNS for which the laboratory has names: around the bounds of UDP, of a record of TLS
+// and of a frame, up to the longest that leaves room for the OPT record of a forwarder's question, and the longest that there is.
+var answerSizes = []int{64, 512, 1232, 4096, 16382, 16384, 65000, longestEDNS, 65535}
+
+const longestEDNS = 65535 - 11
+
+// sized returns the name whose TXT record makes an answer of so many octets.
+func sized(octets int) string { return fmt.Sprintf("s%d.zone.example", octets) }
+
+// sizedRecord returns the record, for the file of zone.example.
+func sizedRecord(octets int) string {
+	name, _, _ := strings.Cut(sized(octets), ".")
+	const header, question, record = 12, 4, 12 // beside names; the record's is a pointer
+	text := name + " TXT"
+	for left := octets - header - (len(sized(octets)) + 2 + question) - record; left > 0; left -= 256 {
+		text += fmt.Sprintf(" %q", strings.Repeat("x", min(left, 256)-1))
+	}
+	return text + "\n"
+}
 
 // A room is a network and a directory of their own, for port53 and for programs that a shell starts.
 type room struct {
@@ -67,6 +84,14 @@ func (r *room) shell(format string, args ...any) string {
 	return string(out)
 }
 
+// write writes a file of the room's directory.
+func (r *room) write(name, text string) {
+	r.t.Helper()
+	if err := os.WriteFile(filepath.Join(r.dir, name), []byte(text), 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // An encryptedLab is a server in a room that has an answer of each length: at 127.0.0.1 over every transport,
 // with a certificate for dns.test in its directory, and in the clear on port 5300.
 type encryptedLab struct {
@@ -87,9 +112,12 @@ func newEncryptedLab(t *testing.T, tools ...string) *encryptedLab {
 	}
 	digest := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
 	l.pin = base64.StdEncoding.EncodeToString(digest[:])
-	long := strings.Repeat(" \""+strings.Repeat("x", 250)+"\"", longData/250)
+	var long strings.Builder
+	for _, n := range answerSizes {
+		long.WriteString(sizedRecord(n))
+	}
 	for name, text := range map[string]string{
-		"example.zone": "$TTL 60\n@ SOA ns admin 1 7200 3600 1209600 300\n@ NS ns\nns A 192.0.2.1\nlong TXT" + long + "\n",
+		"example.zone": "$TTL 60\n@ SOA ns admin 1 7200 3600 1209600 300\n@ NS ns\nns A 192.0.2.1\n" + long.String(),
 		"test.zone":    "$TTL 60\n@ SOA dns admin 1 7200 3600 1209600 300\n@ NS dns\ndns A 127.0.0.1\nother A 127.0.0.1\n",
 		"queries":      "ns.zone.example A\n", // for dnsperf
 		"port53.yaml": "role: authoritative\nlisten: [\"127.0.0.1:5300\"]\nstate_dir: state\nmetrics: {listen: off}\nsandbox: off\n" +
@@ -97,9 +125,7 @@ func newEncryptedLab(t *testing.T, tools ...string) *encryptedLab {
 			"encrypted: {name: dns.test, certificate: cert.pem, key: key.pem, dot: 127.0.0.1, doq: 127.0.0.1, " +
 			"doh: {listen: 127.0.0.1, http3: true}}\n",
 	} {
-		if err := os.WriteFile(filepath.Join(l.dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		l.write(name, text)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
@@ -114,8 +140,7 @@ func newEncryptedLab(t *testing.T, tools ...string) *encryptedLab {
 	return l
 }
 
-// TestEncryptedClients has the clients that Debian has ask over TLS, HTTPS and QUIC: short answers and
-// the longest, with and without a name, a pin and an authority that fit; zones go over TLS.
+// TestEncryptedClients has the clients that Debian has ask over TLS, HTTPS and QUIC: with and without a name, a pin and an authority that fit; zones go over TLS.
 func TestEncryptedClients(t *testing.T) {
 	lab := newEncryptedLab(t, "kdig", "dig", "curl", "dnsperf")
 	shell, bin, pin := lab.shell, lab.bin, lab.pin
@@ -154,9 +179,58 @@ func TestEncryptedClients(t *testing.T) {
 			t.Errorf("%s: %.600q, want %q and not %q", tt.line, got, tt.want, tt.not)
 		}
 	}
-	for _, line := range []string{"kdig +retry=0 +time=5 @127.0.0.1 long.zone.example TXT +short +tls", "kdig +retry=0 +time=5 @127.0.0.1 long.zone.example TXT +short +https", "kdig +retry=0 +time=5 @127.0.0.1 long.zone.example TXT +short +quic", "dig +tries=1 +time=5 @127.0.0.1 long.zone.example TXT +short +tls", "dig +tries=1 +time=5 @127.0.0.1 long.zone.example TXT +short +https", bin + " query @127.0.0.1 long.zone.example TXT +short +tls", bin + " query @127.0.0.1 long.zone.example TXT +short +https-post"} {
-		if got := strings.Count(shell("%s", line), "x"); got != longData {
-			t.Errorf("%s: %d octets of data, want %d", line, got, longData)
+}
+
+// TestEncryptedSizes has clients ask for answers of 20 to 65,535 octets, and read from them how many came.
+func TestEncryptedSizes(t *testing.T) {
+	lab := newEncryptedLab(t, "kdig", "dig", "curl", "dnsperf")
+	const known = " +tls-ca=cert.pem +tls-hostname=dns.test"
+	const kdig, dig = "kdig +noedns +nopadding +retry=0 +time=5 @127.0.0.1 NAME ", "dig +noedns +tries=1 +time=5 @127.0.0.1 NAME "
+	query := lab.bin + " query +noedns @127.0.0.1 NAME "
+	const curl = "curl -s --max-time 5 --cacert cert.pem -H 'Content-Type: application/dns-message' --data-binary @FILE -o /dev/null " +
+		"-w 'HTTP/%{http_version}, %{size_download} octets\n' https://127.0.0.1/dns-query "
+	clients := []struct {
+		line, want string // <N> stands for the octets
+		most       int    // that it takes
+	}{
+		{kdig + "+tls" + known, ";; Received <N> B", 65535},
+		{kdig + "+https" + known, ";; Received <N> B", 65535},
+		{kdig + "+https-get" + known, ";; Received <N> B", 65535},
+		{kdig + "+quic", ";; Received <N> B", 65535}, // kdig 3.2 ends in a fault of its own with +tls-ca
+		{dig + "+tls" + known, "MSG SIZE  rcvd: <N>\n", 65535},
+		{dig + "+https" + known, "MSG SIZE  rcvd: <N>\n", 65535},
+		{dig + "+https-get" + known, "MSG SIZE  rcvd: <N>\n", 65535},
+		{query + "+tls" + known, "MSG SIZE  rcvd: <N>\n", 65535},
+		{query + "+https" + known, "MSG SIZE  rcvd: <N>\n", 65535},
+		{query + "+https-post" + known, "MSG SIZE  rcvd: <N>\n", 65535},
+		{query + "+https3" + known, "MSG SIZE  rcvd: <N>\n", 65535}, // by quic-go
+		{query + "+quic" + known, "MSG SIZE  rcvd: <N>\n", 65535},   // by quic-go
+		{curl + "--http2", "HTTP/2, <N> octets\n", 65535},
+		{curl + "--http1.1", "HTTP/1.1, <N> octets\n", 65535},
+		// dnsperf 2.10 has room for 4,096 octets, and verifies nobody.
+		{"dnsperf -m dot -s 127.0.0.1 -p 853 -d FILE.txt -n 20 -c 2 -q 1", "response <N>\n", 4096},
+		{"dnsperf -m doh -s 127.0.0.1 -p 443 -d FILE.txt -n 20 -c 2 -q 1 -O doh-uri=https://127.0.0.1/dns-query", "response <N>\n", 4096},
+	}
+	for _, size := range append([]int{20}, answerSizes...) {
+		name := sized(size)
+		if size == 20 {
+			name = "ab" // is refused: the header and the question
+		}
+		file := fmt.Sprintf("query%d", size)
+		q := []byte("\x00\x00\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00")
+		for label := range strings.SplitSeq(name, ".") {
+			q = append(append(q, byte(len(label))), label...)
+		}
+		lab.write(file, string(append(q, 0, 0, 16, 0, 1)))
+		lab.write(file+".txt", name+" TXT\n")
+		for _, c := range clients {
+			if size > c.most {
+				continue
+			}
+			line := strings.NewReplacer("NAME", name+" TXT", "FILE", file).Replace(c.line)
+			if got, want := lab.shell("%s", line), strings.ReplaceAll(c.want, "<N>", fmt.Sprint(size)); !strings.Contains(got, want) {
+				t.Errorf("%s: %q, want %q", line, got[max(0, len(got)-300):], want)
+			}
 		}
 	}
 }
