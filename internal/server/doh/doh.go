@@ -1,6 +1,7 @@
 // Package doh serves DNS over HTTPS (RFC 8484) with HTTP/2 (RFC 9113), with HTTP/3 (RFC 9114), and with
 // HTTP/1.1 for proxies and for whoever looks whether the server lives. HTTP/2 is spoken here and not by
-// net/http, which has a goroutine and several writes for each question.
+// net/http, which has a goroutine and several writes for each question, and so are the requests of HTTP/3,
+// of which quic-go has the rest.
 //
 // One path has questions: GET has them in the URL, POST in the body, HEAD is GET without the
 // answer. An answer may be kept by its client for as long as the shortest-lived of its records. Nothing else
@@ -102,10 +103,7 @@ func New(o Options) *Server {
 type callerKey struct{}
 
 // A caller is whose connection a request comes on.
-type caller struct {
-	client *server.ClientConn
-	at     func() netip.AddrPort // where it is now, if its address may change
-}
+type caller struct{ client *server.ClientConn }
 
 // debugWriter has what net/http complains of told to whoever wants to know: it is clients' doing.
 type debugWriter struct{ log *slog.Logger }
@@ -147,10 +145,10 @@ func fail(w http.ResponseWriter, why refusal) {
 	_, _ = io.WriteString(w, why.text+"\n") // a client that went away needs no reason
 }
 
-// serve answers one request of HTTP/1.1 or HTTP/3.
+// serve answers one request of HTTP/1.1.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	c, _ := r.Context().Value(callerKey{}).(*caller)
-	if alt := s.altSvc.Load(); alt != nil && r.ProtoMajor < 3 {
+	if alt := s.altSvc.Load(); alt != nil {
 		w.Header().Set("Alt-Svc", *alt)
 	}
 	if c == nil || c.client == nil {
@@ -165,17 +163,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		fail(w, why)
 		return
 	}
-	v, from := c.client, c.client.Remote()
-	if c.at != nil {
-		from = c.at()
-	}
-	client, why := s.asker(from, r.Header)
+	client, why := s.asker(c.client.Remote(), r.Header)
 	if why.status != 0 {
 		fail(w, why)
 		return
 	}
 	sent := false
-	err := v.Ask(r.Context(), query, client, func(answer []byte) error {
+	err := c.client.Ask(r.Context(), query, client, func(answer []byte) error {
 		if sent {
 			return server.ErrTooLong // a response has one message
 		}

@@ -22,6 +22,7 @@ type http2Fields struct {
 	wrong               bool // it is against the protocol
 	regular             bool // fields that are no pseudo-header fields have begun
 	pathed              bool
+	authority, host     string
 }
 
 func (f *http2Fields) clear() { *f = http2Fields{length: -1} }
@@ -31,12 +32,22 @@ func (f *http2Fields) right() bool {
 	return f.long || !f.wrong && f.method != "" && f.scheme != "" && f.pathed
 }
 
+// right3 is right in HTTP/3 (RFC 9114, section 4.3.1), which asks for the host as well.
+func (f *http2Fields) right3() bool {
+	return f.right() && (f.long || f.authority+f.host != "" && (f.authority == "" || f.host == "" || f.authority == f.host))
+}
+
 // emit takes a field from the decoder.
 func (c *http2Conn) emit(h hpack.HeaderField) {
-	f := &c.fields
+	if c.fields.add(h); c.fields.long {
+		c.hpack.SetEmitEnabled(false)
+	}
+}
+
+// add takes a field.
+func (f *http2Fields) add(h hpack.HeaderField) {
 	if f.size += int(h.Size()); f.size > maxHeader {
 		f.long = true
-		c.hpack.SetEmitEnabled(false)
 		return
 	}
 	if strings.HasPrefix(h.Name, ":") {
@@ -64,6 +75,8 @@ func (c *http2Conn) emit(h hpack.HeaderField) {
 			f.proxies = http.Header{}
 		}
 		f.proxies.Add(h.Name, h.Value)
+	case "host":
+		f.host = h.Value
 	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
 		f.wrong = true // RFC 9113, section 8.2.2
 	case "te":
@@ -102,6 +115,7 @@ func (f *http2Fields) pseudo(h hpack.HeaderField) {
 		if f.regular {
 			f.wrong = true
 		}
+		f.authority = h.Value
 	default:
 		f.wrong = true
 	}

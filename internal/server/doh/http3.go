@@ -4,8 +4,6 @@ package doh
 
 import (
 	"context"
-	"net/http"
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -21,13 +19,7 @@ import (
 func (s *Server) HTTP3() server.PacketService {
 	p := &overQUIC{doh: s}
 	p.clients.Idle, p.clients.Code = s.o.Idle, quicgo.ApplicationErrorCode(http3.ErrCodeNoError)
-	p.http = http3.Server{
-		Handler: http.HandlerFunc(s.serve), MaxHeaderBytes: maxHeader,
-		ConnContext: func(ctx context.Context, c *quicgo.Conn) context.Context {
-			v, _ := quic.ClientConnOf(c).(*server.ClientConn)
-			return context.WithValue(ctx, callerKey{}, &caller{client: v, at: func() netip.AddrPort { return quic.Remote(c) }})
-		},
-	}
+	p.http.MaxHeaderBytes = maxHeader
 	return p
 }
 
@@ -41,7 +33,7 @@ const altSvcTime = 24 * time.Hour
 // overQUIC is a [server.PacketService].
 type overQUIC struct {
 	doh     *Server
-	http    http3.Server
+	http    http3.Server // of the streams that lead one way
 	clients quic.Clients
 }
 
@@ -66,7 +58,7 @@ func (p *overQUIC) Shutdown(ctx context.Context) {
 }
 
 // begin begins HTTP on a connection, and returns what serves its requests.
-func (p *overQUIC) begin(c *quicgo.Conn, _ quic.ClientConn) func(*quicgo.Stream) {
+func (p *overQUIC) begin(c *quicgo.Conn, client quic.ClientConn) func(*quicgo.Stream) {
 	h, err := p.http.NewRawServerConn(c)
 	if err != nil {
 		return nil
@@ -80,10 +72,6 @@ func (p *overQUIC) begin(c *quicgo.Conn, _ quic.ClientConn) func(*quicgo.Stream)
 			go h.HandleUnidirectionalStream(s)
 		}
 	}()
-	return func(s *quicgo.Stream) {
-		// A request that does not come whole ends, as one of HTTP/2 does, and its place is free.
-		_ = s.SetReadDeadline(time.Now().Add(2 * p.doh.o.Question))
-		_ = s.SetWriteDeadline(time.Now().Add(maxAnswer + p.doh.o.Stall))
-		h.HandleRequestStream(s)
-	}
+	one := &http3Conn{server: p.doh, client: client.(*server.ClientConn), quic: c}
+	return one.request
 }
