@@ -101,9 +101,15 @@ func (r *room) certificates() {
 		file, name, by string
 		until          time.Duration
 	}{
-		{"ca", "ca.test", "ca", time.Hour}, {"evil", "evil.test", "evil", time.Hour}, {"pinned", "pinned.test", "pinned", time.Hour},
-		{"server", "dns.test", "ca", time.Hour}, {"past", "dns.test", "ca", -time.Minute}, {"ns2", "ns2.test", "ca", time.Hour},
-		{"other", "other.test", "ca", time.Hour}, {"fake", "ns2.test", "evil", time.Hour}, {"old", "ns2.test", "ca", -time.Minute},
+		{"ca", "ca.test", "ca", time.Hour},
+		{"evil", "evil.test", "evil", time.Hour},
+		{"pinned", "pinned.test", "pinned", time.Hour},
+		{"server", "dns.test", "ca", time.Hour},
+		{"past", "dns.test", "ca", -time.Minute},
+		{"ns2", "ns2.test", "ca", time.Hour},
+		{"other", "other.test", "ca", time.Hour},
+		{"fake", "ns2.test", "evil", time.Hour},
+		{"old", "ns2.test", "ca", -time.Minute},
 	} {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
