@@ -135,7 +135,10 @@ type secured struct {
 
 // mostClients is how many connections every server is told to take, from anywhere. Unbound reserves two files for each, and
 // often no more than 20,000 may be open.
-const mostClients = 9_500
+const (
+	mostClients   = 12_000
+	mostOfUnbound = 9_500
+)
 
 // port53Secured is what port53's configuration has for s.
 func port53Secured(host netip.Addr, s *secured) string {
@@ -154,7 +157,7 @@ func port53Secured(host netip.Addr, s *secured) string {
 
 // unboundSecured is what the server clause of Unbound has for s.
 func unboundSecured(host netip.Addr, s *secured) string {
-	text := fmt.Sprintf("  outgoing-range: 256\n  num-queries-per-thread: 128\n  incoming-num-tcp: %d\n  tcp-idle-timeout: 300000\n", mostClients)
+	text := fmt.Sprintf("  outgoing-range: 256\n  num-queries-per-thread: 128\n  incoming-num-tcp: %d\n  tcp-idle-timeout: 300000\n", mostOfUnbound)
 	if s.over != overDoT {
 		return text
 	}
@@ -256,30 +259,39 @@ func (b *bench) secured(m *measured, port uint16) *secured {
 }
 
 // idleWait is how long connections without questions are watched: so long that what the handshakes
-// needed is free again.
-const idleWait = 20 * time.Second
+// needed is free again, and shorter than QUIC's time without a packet.
+const idleWait = 15 * time.Second
 
-// idleSuite is what connections over TLS cost that wait.
+// idleKinds are whose connections are looked at, by transport.
+var idleKinds = map[string][]string{
+	overDoT: {peers.Port53, unbound, peers.BIND, dnsdist}, overDoH: {peers.Port53, peers.BIND, dnsdist}, overDoQ: {peers.Port53, dnsproxy},
+}
+
+// idleSuite is what encrypted connections cost that wait.
 func (b *bench) idleSuite() error {
-	fmt.Printf("\nidle: %d connections over TLS that have asked once, and wait; the memory is the server's, the kernel's is not counted\n", b.idle)
-	s, err := b.streamSuite("idle", "", long.over(overDoT), []string{peers.Port53, unbound, peers.BIND, dnsdist})
-	if err != nil {
-		return err
-	}
-	defer s.close()
+	fmt.Printf("\nidle: %d connections that have asked once, and wait; the memory is the server's, the kernel's is not counted\n", b.idle)
 	w := bufio.NewWriter(os.Stdout)
 	defer w.Flush()
-	for i, c := range s.contenders {
-		m := &measured{contender: c}
-		s.name = "idle"
-		err := b.start(s, m, uint16(5300+i))
-		if err == nil {
-			err = b.idleOf(s, m)
-		}
-		m.stop()
+	port := uint16(5300)
+	for _, over := range []string{overDoT, overDoH, overDoQ} {
+		s, err := b.streamSuite("idle-"+over, "", long.over(over), idleKinds[over])
 		if err != nil {
-			return fmt.Errorf("%s: %w", m.name, err)
+			return err
 		}
+		for _, c := range s.contenders {
+			m := &measured{contender: c}
+			s.name = "idle-" + over
+			port++
+			err := b.start(s, m, port)
+			if err == nil {
+				err = b.idleOf(s, m)
+			}
+			m.stop()
+			if err != nil { // Unbound may have no room for so many
+				fmt.Printf("%4s %10s  %v\n", over, m.name, err)
+			}
+		}
+		s.close()
 	}
 	return nil
 }
@@ -289,8 +301,9 @@ func (b *bench) idleOf(s *suite, m *measured) error {
 	if err != nil {
 		return err
 	}
+	u0, s0 := m.server.CPU()
 	l := streamLoad{
-		streaming: streaming{Over: overDoT, Conns: b.idle, Window: 1, Each: 1}, Server: netip.AddrPortFrom(m.server.Addr.Addr(), m.server.Addr.Port()+securePort),
+		streaming: streaming{Over: m.stream.Over, Conns: b.idle, Window: 1, Each: 1}, Server: netip.AddrPortFrom(m.server.Addr.Addr(), m.server.Addr.Port()+securePort),
 		Queries: s.queries, Hold: true, Networks: limitedNetworks,
 	}
 	arg, err := json.Marshal(l)
@@ -319,12 +332,17 @@ func (b *bench) idleOf(s *suite, m *measured) error {
 	if err != nil {
 		return err
 	}
+	u1, s1 := m.server.CPU()
 	time.Sleep(idleWait)
 	after, err := m.server.Memory()
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%10s  %6.1f kB each at once, %.1f kB each after %v\n", m.name, float64(at-before)/1e3/float64(b.idle), float64(after-before)/1e3/float64(b.idle), idleWait)
+	u2, s2 := m.server.CPU()
+	each := func(n int64) float64 { return float64(n) / 1e3 / float64(b.idle) }
+	fmt.Printf("%4s %10s  %6.1f kB each at once, %.1f kB each after %v; %.0f µs of processor each to come, %.2f %% of a processor while they wait\n",
+		m.stream.Over, m.name, each(at-before), each(after-before), idleWait, float64((u1+s1-u0-s0).Microseconds())/float64(b.idle),
+		100*(u2+s2-u1-s1).Seconds()/idleWait.Seconds())
 	return nil
 }
 

@@ -77,7 +77,7 @@ func main() {
 	flag.DurationVar(&b.time, "time", 3*time.Second, "of one round")
 	flag.IntVar(&b.names, "names", 1_000_000, "in the zone of auth-1m and in the caches of cache-hit-1m")
 	flag.StringVar(&b.rootZone, "root", os.Getenv("PORT53_ROOT_ZONE"), "a root zone `file`, PORT53_ROOT_ZONE unless set; an imitation is made where there is none")
-	flag.IntVar(&b.idle, "idle", 9_000, "connections of the suite of that name")
+	flag.IntVar(&b.idle, "idle", 10_000, "connections of the suite of that name")
 	flag.StringVar(&b.dnsproxy, "dnsproxy", "", "dnsproxy's `program`, which conformance/dnsproxy builds; else it is found in PATH")
 	flag.StringVar(&b.old, "ab", "", "compare with this other port53 `program`, alone, in pairs of rounds")
 	flag.StringVar(&b.withFile, "with", "", "a `file` of what the new program's configuration has more than the old one's, with -ab")
