@@ -49,7 +49,14 @@ func serveWith(t *testing.T, more string, prepare func(cmd *exec.Cmd)) *served {
 	s.write("test.zone", fmt.Sprintf(testZone, 1))
 	s.write("port53.yaml", fmt.Sprintf("role: authoritative\nlisten: [\"127.0.0.1:%s\"]\nmetrics: {listen: \"127.0.0.1:%s\"}\nstate_dir: state\ncontrol: {socket: s}\nzones: [{name: test, file: test.zone}]\npolicy: {rate_limit: {enabled: false}}\n%s", s.port, s.metrics, more))
 	s.cmd = exec.Command("port53", "serve", "--config", filepath.Join(dir, "port53.yaml"))
-	prepare(s.cmd)
+	if prepare(s.cmd); s.cmd.Stderr == nil {
+		log, err := os.Create(filepath.Join(dir, "log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer log.Close()
+		s.cmd.Stderr = log
+	}
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +99,8 @@ func (s *served) alive() {
 	s.Helper()
 	select {
 	case err := <-s.ended:
-		s.Fatalf("the server has ended: %v", err)
+		log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+		s.Fatalf("the server has ended: %v\n%s", err, log)
 	default:
 	}
 }
