@@ -166,7 +166,7 @@ func (a *App) tellLearning(now time.Time) {
 	switch {
 	case r.Active && !r.Until.Equal(l.until):
 		l.until, l.ended = r.Until, false
-		a.log.Info("learning which domains look like tunnels and are none", "until", r.Until.Format(time.RFC3339),
+		a.log.Info("learning which domains look like tunnels but are not", "until", r.Until.Format(time.RFC3339),
 			"clients", r.Clients, "days", r.Days, "domains", passing)
 	case !r.Active && !l.ended:
 		l.until, l.ended = time.Time{}, true

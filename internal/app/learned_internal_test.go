@@ -67,7 +67,7 @@ func TestLearnedEachMinute(t *testing.T) {
 			time.Sleep(time.Duration(n)*learnedTime + time.Second)
 			synctest.Wait()
 		}
-		says(1, "learning which domains look like tunnels and are none")
+		says(1, "learning which domains look like tunnels but are not")
 		watch := top.NewTunnels(top.TunnelOptions{Action: top.TunnelWatch, Learned: a.watch.learning.Learned})
 		for day := range 3 {
 			for i := range 3 * 60 {
@@ -130,7 +130,7 @@ func TestLearnedEachMinute(t *testing.T) {
 		}
 		minutes(3)
 		text := says(1, "was removed: learning begins again")
-		if strings.Count(text, "learning which domains look like tunnels and are none") != 1 {
+		if strings.Count(text, "learning which domains look like tunnels but are not") != 1 {
 			t.Errorf("%s", text)
 		}
 		a.state.close() // another server may have it now

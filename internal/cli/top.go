@@ -49,7 +49,7 @@ use port53 top.
 
 With --tunnels, port53 top shows suspected tunnels through DNS: the client, the domain, what
 points to a tunnel, and samples of names (see policy.tunnel). With policy.tunnel.learn, it also shows
-the domains that are taken for no tunnel; port53 tunnel list shows all of them with the evidence.
+the domains that are known not to be tunnels; port53 tunnel list shows all of them with the evidence.
 
 Similar: dnstop, dnsdist's topClients, rec_control top-queries.`,
 		Example: "  port53 top\n  port53 top --once --all\n  port53 top --json\n" +
@@ -197,7 +197,7 @@ func tunnelText(list []top.Tunnel) string {
 	return b.String()
 }
 
-// learnedText writes which domains are taken for no tunnel; "" if nothing is learned.
+// learnedText writes which domains are known not to be tunnels; "" if nothing is learned.
 func learnedText(r *top.LearningReport) string {
 	if r == nil {
 		return ""
@@ -206,7 +206,7 @@ func learnedText(r *top.LearningReport) string {
 	fmt.Fprintln(&b, learningState(r))
 	for _, d := range r.Domains {
 		if d.Verdict == top.DomainLearned || d.Verdict == top.DomainAccepted {
-			fmt.Fprintf(&b, "  %s %s is taken for no tunnel\n", d.Verdict, printable(d.Domain))
+			fmt.Fprintf(&b, "  %s %s is known not to be a tunnel\n", d.Verdict, printable(d.Domain))
 		}
 	}
 	return b.String()

@@ -18,8 +18,8 @@ import (
 func newTunnel(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tunnel",
-		Short: "Show and change which domains the running resolver does not take for tunnels",
-		Long: `Some domains look like tunnels through DNS and are none. With policy.tunnel.learn, the resolver learns
+		Short: "Show and change which domains are known not to be tunnels",
+		Long: `Some domains look like tunnels through DNS but are not. With policy.tunnel.learn, the resolver learns
 such domains and keeps them in the file tunnel-domains in state_dir. port53 tunnel shows that file and
 changes it; port53 top --tunnels shows the suspected tunnels themselves.`,
 		Example: "  port53 tunnel list\n  port53 tunnel accept cdn.example\n  port53 tunnel reject evil.example",
@@ -36,9 +36,13 @@ func newTunnelList(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "Show which domains look like tunnels, and what they are taken for",
-		Long: `port53 tunnel list shows every domain that has looked like a tunnel since learning began: learned
-(by the server) and accepted (by you) domains are taken for no tunnel, rejected ones are never
-learned, and seen ones have not been seen from enough clients on enough days.`,
+		Long: `port53 tunnel list shows every domain that has looked like a tunnel since learning began, and the
+verdict on it:
+
+  learned    not a tunnel: enough clients used it on enough days
+  accepted   not a tunnel: port53 tunnel accept said so
+  rejected   may be a tunnel: port53 tunnel reject said so, and it is never learned
+  seen       may be a tunnel: not yet used by enough clients on enough days`,
 		Example: "  port53 tunnel list\n  port53 tunnel list --json | jq -r '.domains[] | select(.verdict == \"learned\").domain'",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -101,13 +105,14 @@ func learningState(r *top.LearningReport) string {
 }
 
 func newTunnelJudge(s *streams, accept bool) *cobra.Command {
-	verb, short, long := "accept", "Never take a domain for one of a tunnel", `port53 tunnel accept has a registered domain, such as example.com, never taken for one of a tunnel:
-suspected tunnels to it are forgotten at once. The domain is kept in state_dir; port53 tunnel reject
-undoes this. For a name below a registered domain, use policy.tunnel.exempt.`
+	verb, short, long := "accept", "Never report or block a domain as a tunnel", `After port53 tunnel accept, clients that use a registered domain such as example.com are never
+reported, limited or blocked because of it, and suspected tunnels to it are forgotten at once.
+This needs policy.tunnel.learn, and is kept in state_dir; port53 tunnel reject undoes it. For a
+name below a registered domain, use policy.tunnel.exempt.`
 	if !accept {
 		verb, short = "reject", "Report a domain whenever it looks like a tunnel"
-		long = `port53 tunnel reject has a registered domain always reported when it looks like a tunnel, and never
-learned. It undoes port53 tunnel accept and what the server has learned.`
+		long = `After port53 tunnel reject, a registered domain is reported whenever it looks like a tunnel, and the
+server never learns that it is none. This undoes port53 tunnel accept and what was learned.`
 	}
 	var file, socket string
 	var asJSON bool
@@ -126,7 +131,7 @@ learned. It undoes port53 tunnel accept and what the server has learned.`
 			case asJSON:
 				return s.printJSON(d)
 			case accept:
-				fmt.Fprintf(s.out, "%s is never taken for one of a tunnel\n", printable(d.Domain))
+				fmt.Fprintf(s.out, "%s is no longer reported or blocked as a tunnel\n", printable(d.Domain))
 			default:
 				fmt.Fprintf(s.out, "%s is reported whenever it looks like a tunnel\n", printable(d.Domain))
 			}

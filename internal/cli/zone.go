@@ -69,7 +69,7 @@ is given. All other commands use the running server.`,
 			s,
 			"sync",
 			"written",
-			"Write a zone changed by updates to its zone file",
+			"Write the current records of a zone, with all updates, to its zone file",
 			"port53 zone sync overwrites the zone's file with the zone's current records, without the DNSSEC\n"+
 				"records that this server adds. Comments and $INCLUDE lines are lost.\n\n"+
 				"Similar: rndc sync, knotc zone-flush.",

@@ -498,7 +498,7 @@ type TunnelWatch struct {
 	Learn  Learning `yaml:"learn"`
 }
 
-// Learning is how a server learns which domains look like tunnels and are none.
+// Learning is how a server learns which domains look like tunnels but are not.
 type Learning struct {
 	Period  time.Duration `yaml:"period" default:"0s" min:"0s" max:"90d"`
 	Clients int           `yaml:"clients" default:"3" min:"2" max:"32"`

@@ -82,7 +82,7 @@ type Admin interface {
 	PauseFilters(d time.Duration) (any, error)
 	// TestFilter tells what becomes of a question of a client.
 	TestFilter(name, typ, client string) (any, error)
-	// JudgeTunnel has a registered domain never taken for one of a tunnel, or always if it looks like one.
+	// JudgeTunnel says that a registered domain is not a tunnel, or that it may be one.
 	JudgeTunnel(domain string, accept bool) (any, error)
 	// Explain resolves a name and tells how. do asks for signatures, cd for an answer
 	// that is not validated. view is whose answer is asked for; empty: that of clients whom no

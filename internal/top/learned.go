@@ -89,7 +89,7 @@ type LearnRule struct {
 	Days    int
 }
 
-// Learned is which domains look like tunnels and are none, in memory that is bounded. It may be used by many.
+// Learned is which domains look like tunnels but are not, in memory that is bounded. It may be used by many.
 type Learned struct {
 	told func(*TunnelDomain)
 
