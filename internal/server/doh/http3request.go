@@ -123,7 +123,7 @@ func (m *http3Message) allowed(kind uint64) error {
 
 // header reads the header.
 func (m *http3Message) header(block []byte) error {
-	next := (*qpack.Decoder)(nil).Decode(block)
+	next := qpack.NewDecoder().Decode(block)
 	for {
 		h, err := next()
 		if err == io.EOF {
@@ -144,7 +144,7 @@ func (m *http3Message) header(block []byte) error {
 
 // trailer reads a trailer, of which nothing is used.
 func trailer(block []byte) error {
-	next := (*qpack.Decoder)(nil).Decode(block)
+	next := qpack.NewDecoder().Decode(block)
 	for {
 		h, err := next()
 		if err == io.EOF {
