@@ -49,8 +49,9 @@ func newCheck(s *streams) *cobra.Command {
 		Short: "Examine DNS servers and zones as an attacker would see them",
 		Long: `port53 check examines DNS servers and zones as a stranger and an attacker would: open ports, zone
 transfers, open recursion, amplification, malformed packets, and what a server reveals about
-itself. Each finding has a severity, a remedy, and a command that reproduces it. What could not be
-measured is reported as unknown, never as passed.
+itself. Each finding has a severity, a remedy, and a command that reproduces it. A check that
+could not be measured counts as unknown, never as passed; the text report lists such checks only
+with --all.
 
 A target is an address (192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53), a network (192.0.2.0/24), a
 range (192.0.2.1-13), a server's name, or a zone. For a zone, port53 check examines its
@@ -60,8 +61,9 @@ names, with their delegations, from the root servers down. With --resolver, port
 all names with the given resolver; with --roots, from the root servers in the given file. With
 --zone, every server is examined as a server of that zone. --subdomains looks for all names of a
 zone, and shows where they lead; --subdomains=FILE checks the names in FILE, and
---subdomains=www,dev checks the names listed. The network and broadcast addresses of an IPv4
-network are skipped unless they are listed as targets themselves.
+--subdomains=www,dev checks the names listed. The value is taken as a file if it has a slash
+or if a file of that name exists. The network and broadcast addresses of an IPv4 network are
+skipped unless they are listed as targets themselves.
 
 --config audits a configuration file without using the network. --self tests, as port53
 prove does, whether the server running on this machine allows exactly what its configuration
@@ -125,7 +127,7 @@ func (c *checkCommand) flags(f *pflag.FlagSet) {
 		"subdomains",
 		"",
 		"find all names of a zone (by transfer, NSEC records, a list of 5,000 common labels, certificate logs); "+
-			"=FILE: check the names in the file; =NAME,NAME: check these names",
+			"=FILE: check the names in an existing file; =NAME,NAME: check these names",
 	)
 	f.Lookup("subdomains").NoOptDefVal = allSubdomains
 	f.StringSliceVar(&c.selectors, "dkim-selectors", nil, "also check the DKIM keys of these selectors; a missing key is a finding")

@@ -43,7 +43,7 @@ func (c *checkOutput) flags(f *pflag.FlagSet) {
 	f.Lookup("nmap").NoOptDefVal = "normal"
 	f.StringVarP(&c.file, "output", "o", "", "write to this file, which is created or replaced only when the output is complete")
 	f.StringVar(&c.baseline, "baseline", "", "a JSON report of known findings, which do not affect the exit code")
-	f.BoolVar(&c.all, "all", false, "also print what passed and what is unknown")
+	f.BoolVar(&c.all, "all", false, "also list the checks that passed and, in the text report, those that are unknown")
 	f.StringVar(&c.color, "color", "auto", "use color: auto, always or never")
 }
 

@@ -71,7 +71,8 @@ is given. All other commands use the running server.`,
 			"written",
 			"Write the current records of a zone, with all updates, to its zone file",
 			"port53 zone sync overwrites the zone's file with the zone's current records, without the DNSSEC\n"+
-				"records that this server adds. Comments and $INCLUDE lines are lost.\n\n"+
+				"records that this server adds. Comments and $INCLUDE lines are lost. If the file has edits that have\n"+
+				"not been loaded yet, port53 zone sync is refused.\n\n"+
 				"Similar: rndc sync, knotc zone-flush.",
 		),
 		zoneAction(
@@ -80,7 +81,8 @@ is given. All other commands use the running server.`,
 			"updates are refused",
 			"Write a zone to its file and refuse updates, so that it can be edited",
 			"port53 zone freeze writes the zone to its file. Updates are refused until port53 zone thaw, so\nthat the "+
-				"file can be edited. A file with edits that have not been loaded yet is not overwritten.\n\n"+
+				"file can be edited. If the file has edits that have not been loaded yet, port53 zone freeze is\n"+
+				"refused: nothing is written, and updates are still accepted.\n\n"+
 				"Similar: rndc freeze, knotc zone-freeze.",
 		),
 		newZoneThaw(s),

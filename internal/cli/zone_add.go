@@ -28,13 +28,16 @@ func newZoneAdd(s *streams) *cobra.Command {
 	var z config.AddedZone
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "add NAME [--file FILE | --primary SERVER… | --template TEMPLATE]",
+		Use:   "add NAME [--file FILE | --primary SERVER…] [--template TEMPLATE]",
 		Short: "Add a zone to the running server",
 		Long: `port53 zone add makes the running server serve a zone that its configuration does not have: from a
-file, as a secondary of the given primaries, or from a template of the configuration. When the
-command returns, the zone is served and stored in state_dir: it survives reloads and restarts. A
-zone that is already in the configuration or in a catalog zone is refused, and so is a file that
-cannot be served. The template named "default" applies to an added zone as it does to other zones.
+file, or as a secondary of the given primaries. Everything that is not given comes from a template
+of the configuration: the one given, or else the one named "default", if there is one. A template
+may also have the file or the primaries.
+
+When the command returns, the zone is served and stored in state_dir: it survives reloads and
+restarts. A zone that is already in the configuration or in a catalog zone is refused, and so is a
+file that cannot be served.
 
 Similar: rndc addzone, nsd-control addzone, knotc conf-set.
 Exit codes: 0 the zone is served, 1 refused, 2 no server was reached.`,
@@ -87,7 +90,7 @@ Exit codes: 0 the zone is served, 1 refused, 2 no server was reached.`,
 	cmd.Flags().StringArrayVar(&z.Primaries, "primary", nil, "an address or remote to transfer the zone from; may be repeated")
 	cmd.Flags().StringArrayVar(&z.Secondaries, "secondary", nil, "an address or remote of a secondary; may be repeated")
 	cmd.Flags().StringArrayVar(&z.Views, "view", nil, "a view that has the zone; may be repeated")
-	cmd.Flags().StringVar(&template, "template", "", "the template for everything not given here")
+	cmd.Flags().StringVar(&template, "template", "", "the template for everything that the other flags do not give")
 	cmd.Flags().StringArrayVar(&z.TSIG, "tsig", nil, "the key for transfers; may be repeated")
 	cmd.Flags().BoolVar(&z.Insecure, "insecure", false, "transfer the zone without TSIG, by address alone")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
