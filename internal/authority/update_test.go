@@ -245,9 +245,16 @@ func TestLongUpdates(t *testing.T) {
 			}
 			return best
 		}
-		// Sixteen times as many records would take 256 times as long.
-		if short, long := took(few), took(many); long > 80*short+50*time.Millisecond {
-			t.Errorf("%s: %d records take %v, and %d %v", what, few, short, many, long)
+		// Sixteen times as many records would take 256 times as long each time. Other work on the machine does so now and then.
+		for tries := 1; ; tries++ {
+			short, long := took(few), took(many)
+			if long <= 80*short+50*time.Millisecond {
+				break
+			}
+			if tries == 10 {
+				t.Errorf("%s: %d records take %v, and %d %v", what, few, short, many, long)
+				break
+			}
 		}
 	}
 }
