@@ -328,8 +328,20 @@ func peerOf(r *config.Remote) (*certs.Peer, error) {
 	return p, nil
 }
 
-// sealedServers returns the servers that are spoken with over TLS alone. What cannot be read, as
-// checked before, leaves a peer that fits nobody, so that nothing goes in the clear.
+// peerAt returns who a remote has to be at one of its addresses, which its certificate has if neither a name nor keys are
+// configured. What cannot be read, as checked before, leaves a peer that fits nobody, so that nothing goes in the clear.
+func peerAt(r *config.Remote, addr netip.Addr) *certs.Peer {
+	p, err := peerOf(r)
+	if err != nil {
+		return &certs.Peer{}
+	}
+	if p.Name == "" && len(p.Pins) == 0 {
+		p.Name = addr.WithZone("").String()
+	}
+	return p
+}
+
+// sealedServers returns the servers that are spoken with over TLS alone.
 func sealedServers(c *config.Config) map[netip.AddrPort]*transfer.TLS {
 	var all map[netip.AddrPort]*transfer.TLS
 	for i := range c.Remotes {
@@ -341,13 +353,7 @@ func sealedServers(c *config.Config) map[netip.AddrPort]*transfer.TLS {
 			all = map[netip.AddrPort]*transfer.TLS{}
 		}
 		for _, a := range r.Addresses {
-			p, err := peerOf(r)
-			if err != nil {
-				p = &certs.Peer{}
-			} else if p.Name == "" && len(p.Pins) == 0 {
-				p.Name = a.Addr().WithZone("").String()
-			}
-			all[a] = transfer.NewTLS(p)
+			all[a] = transfer.NewTLS(peerAt(r, a.Addr()))
 		}
 	}
 	return all

@@ -250,6 +250,32 @@ func TestTransferOverTLS(t *testing.T) {
 	r, _ := follower(t, ca, at, "name: dns.test, ca: "+ca.File+good)
 	awaited(t, "the zone", func() bool { return strings.Contains(r.ask("tcp", "ns.test. A"), "192.0.2.1") })
 
+	// Without a name and keys, a remote has to have its address in the certificate, from the authority.
+	first.write("port53.yaml", strings.Replace(config, "name: second.test, ", "", 1))
+	if _, err := first.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for name, x := range map[string]struct {
+		shown string
+		want  bool
+	}{
+		"its address":     {shows(ca, "addressed", certtest.Leaf{Names: []string{"127.0.0.1"}}), true},
+		"another address": {shows(ca, "elsewhere", certtest.Leaf{Names: []string{"127.0.0.2"}}), false},
+		"a name":          {good, false},
+	} {
+		r, log := follower(t, ca, at, "name: dns.test, ca: "+ca.File+x.shown)
+		if x.want {
+			awaited(t, name+": the zone", func() bool { return strings.Contains(r.ask("tcp", "ns.test. A"), "192.0.2.1") })
+		} else {
+			awaited(t, name+": tried in vain", func() bool { return log.has("127.0.0.1:") && log.has("error=") && log.has("zone=test.") })
+			if got := r.ask("tcp", "ns.test. A"); !strings.Contains(got, "SERVFAIL") {
+				t.Errorf("%s: %q", name, got)
+			}
+		}
+		r.end()
+	}
+	first.write("port53.yaml", config)
+
 	// The primary tells of a change over TLS.
 	text := strings.Replace(config, "remotes: [", "remotes: [{name: told, addresses: \""+r.at(server.DoT)+"\", tls: {name: second.test, ca: "+ca.File+"}}, ", 1)
 	first.write("port53.yaml", strings.Replace(text, "allow_transfer: [second]", "allow_transfer: [second], notify: [told]", 1))

@@ -181,8 +181,8 @@ func remoteRules(c *config.Config, keys [][]byte, insecure bool, names []string)
 			continue
 		}
 		if r.TLS.Set() {
-			if peer, err := peerOf(r); err == nil {
-				rules = append(rules, policy.Rule{Networks: from, Client: peer})
+			for i, a := range r.Addresses {
+				rules = append(rules, policy.Rule{Networks: from[i : i+1], Client: peerAt(r, a.Addr())})
 			}
 			continue
 		}
