@@ -84,7 +84,7 @@ func tlsOptions() []queryOption {
 		{
 			long: "tls-pin",
 			plus: "tls-pin",
-			arg:  "[DIGEST]",
+			arg:  "DIGEST",
 			help: "require this public key: its SHA-256 in base64",
 			set: func(a *asking, arg string, on bool) error {
 				if !on {
@@ -99,14 +99,14 @@ func tlsOptions() []queryOption {
 		{
 			long: "tls-certfile",
 			plus: "tls-certfile",
-			arg:  "[FILE]",
+			arg:  "FILE",
 			help: "present this certificate to the server",
 			set:  file(func(s *sealing) *string { return &s.cert }),
 		},
 		{
 			long: "tls-keyfile",
 			plus: "tls-keyfile",
-			arg:  "[FILE]",
+			arg:  "FILE",
 			help: "that certificate's private key",
 			set:  file(func(s *sealing) *string { return &s.key }),
 		},

@@ -111,8 +111,8 @@ This needs policy.tunnel.learn, and is kept in state_dir; port53 tunnel reject u
 name below a registered domain, use policy.tunnel.exempt.`
 	if !accept {
 		verb, short = "reject", "Report a domain whenever it looks like a tunnel"
-		long = `After port53 tunnel reject, a registered domain is reported whenever it looks like a tunnel, and the
-server never learns that it is none. This undoes port53 tunnel accept and what was learned.`
+		long = `After port53 tunnel reject, a registered domain is reported whenever it looks like a tunnel, however
+many clients use it. This undoes port53 tunnel accept and what was learned.`
 	}
 	var file, socket string
 	var asJSON bool

@@ -200,7 +200,8 @@ address, delegations whose servers have no address, DS records that do not match
 resolvers keep the old data. Nothing is changed. The file's serial is ignored. port53 zone apply
 makes the change.
 
-Exit codes: 0 no objections, 1 objections, 2 no server was reached.`,
+Exit codes: 0 nothing to object to, 1 the server would refuse the file, or a consequence is an error
+or a warning, 2 no server was reached.`,
 		Example: "  port53 zone plan example.com example.com.zone\n  port53 zone export example.com | sed " +
 			"s/192.0.2.1/192.0.2.9/ | port53 zone plan example.com -",
 		Args: cobra.ExactArgs(2),
@@ -213,8 +214,8 @@ Exit codes: 0 no objections, 1 objections, 2 no server was reached.`,
 		cmd.Long = `port53 zone apply makes the changes that port53 zone plan shows: the running server's zone gets
 the content of the file, in one version with an increased serial, stored when the command returns.
 If the zone changes while port53 zone apply runs, nothing is applied. Changes made between port53
-zone plan and port53 zone apply are not noticed: the zone gets the content of the file. Comments
-and disabled records, which the PowerDNS-compatible API stores but does not serve, are kept.
+zone plan and port53 zone apply are not noticed: the zone gets the content of the file. Disabled
+records, and the comments of the PowerDNS-compatible API, are not in any file; they are kept.
 port53 zone undo reverts the change.
 
 Exit codes: 0 done, 1 refused, 2 no server was reached.`
