@@ -349,7 +349,13 @@ func bad() map[string]script {
 
 func runOne(t *testing.T, c *check.Check, roots []netip.AddrPort, at netip.AddrPort) []finding.Finding {
 	t.Helper()
-	o := &check.Options{Anchors: anchors(), Mode: finding.Intrusive, Timeout: 300 * time.Millisecond, Port: at.Port(), Probe: check.NewProbe(name("probe.test")), PortDoT: at.Port(), PortDoH: at.Port(), Lab: check.Lab{Closed: at}}
+	return runWithin(t, 300*time.Millisecond, c, roots, at)
+}
+
+// runWithin is runOne where servers have so long for a reply.
+func runWithin(t *testing.T, timeout time.Duration, c *check.Check, roots []netip.AddrPort, at netip.AddrPort) []finding.Finding {
+	t.Helper()
+	o := &check.Options{Anchors: anchors(), Mode: finding.Intrusive, Timeout: timeout, Port: at.Port(), Probe: check.NewProbe(name("probe.test")), PortDoT: at.Port(), PortDoH: at.Port(), Lab: check.Lab{Closed: at}}
 	for _, a := range roots {
 		o.Roots = append(o.Roots, finding.Server{Addr: a, Name: name("a.root")})
 	}

@@ -15,6 +15,9 @@ import (
 	"port53/internal/wire"
 )
 
+// patience is how long servers have for a reply where what is asked for has to come, however busy the machine is.
+const patience = 3 * time.Second
+
 // TestDropped has servers that drop one kind of question, and what that is taken for. What is
 // dropped with everything else stays unknown.
 func TestDropped(t *testing.T) {
@@ -60,7 +63,11 @@ func TestDropped(t *testing.T) {
 		t.Run(x.id, func(t *testing.T) {
 			t.Parallel()
 			at := serve(t, 3, x.s)
-			for _, f := range runOne(t, find(t, x.id), at[:1], at[1]) {
+			found := runOne(t, find(t, x.id), at[:1], at[1])
+			if x.want != finding.Unknown && slices.Contains(states(found), finding.Unknown) {
+				found = runWithin(t, patience, find(t, x.id), at[:1], at[1]) // the machine is busy
+			}
+			for _, f := range found {
 				if f.State != x.want || f.Severity != x.sev {
 					t.Errorf("%s %s %s, want %s %s", f.State, f.Severity, f.Detail, x.want, x.sev)
 				}

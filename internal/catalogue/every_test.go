@@ -401,7 +401,7 @@ func TestWordOfOneServer(t *testing.T) {
 				a.silent = server == 1 && m.Type == asked && m.EDNS && lost.Add(1) <= 7
 				return a
 			})
-			for _, f := range runOne(t, find(t, id), at[:1], at[1]) {
+			for _, f := range runWithin(t, patience, find(t, id), at[:1], at[1]) {
 				if f.State != finding.Pass {
 					t.Errorf("%v: %s", f.State, f.Detail)
 				}
