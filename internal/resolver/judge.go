@@ -95,6 +95,15 @@ func (r *Resolver) wanted(in *inquiry, a *cache.Answer, text string, answered *J
 			reply = me.reply
 		}
 	}
+	if first.Name == nil {
+		w.mu.Lock()
+		grown := len(in.waiters) > len(waiters)
+		in.judged = !grown
+		w.mu.Unlock()
+		if grown {
+			return r.wanted(in, a, text, answered)
+		}
+	}
 	if first.Name == nil && *answered != nil {
 		first, reply = (*answered).Wants(a), time.Now().Add(maxNSTime+nsReserve)
 	}
@@ -117,24 +126,33 @@ func (me *waiter) neverLate() {
 }
 
 // joinAnswered gives a waiter the answer of an inquiry that it has joined when the answer was known already, unless the
-// waiter, too, wants to know servers first, which are being looked up.
+// waiter, too, wants to know servers first: they are being looked up or, if the inquiry has ended meanwhile, another begins.
 func (r *Resolver) joinAnswered(in *inquiry, me *waiter) {
 	defer r.work.Done()
 	wants := me.wants(in.answer)
 	w := &r.waiting
 	w.mu.Lock()
 	gone := me.gone
-	waits := wants.Name != nil && !wants.Meanwhile && w.asked[in.key] == in
+	waits := wants.Name != nil && !wants.Meanwhile
+	var again *inquiry
 	switch {
 	case gone:
 	case waits:
 		me.neverLate()
-		in.waiters = append(in.waiters, me)
+		if me.in = w.asked[in.key]; me.in == nil || me.in.judged {
+			again = &inquiry{key: in.key, config: in.config, begun: time.Now(), written: in.written}
+			w.asked[in.key], me.in = again, again
+			w.working++
+		}
+		me.in.waiters = append(me.in.waiters, me)
 	default:
 		w.leave(me)
 	}
 	w.mu.Unlock()
-	if !gone && !waits {
+	switch {
+	case again != nil:
+		r.begin(again)
+	case !gone && !waits:
 		me.Answer(in.answer, in.text)
 	}
 }

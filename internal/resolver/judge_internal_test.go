@@ -15,14 +15,16 @@ func (w *wanting) Late()                        {}
 func (w *wanting) Drop()                        {}
 
 // TestJoinsAnInquiry: who joins an inquiry that looks up servers waits for them with the others, and who finds that it has
-// ended meanwhile has its answer at once: nobody else would give it.
+// ended, or that it is about to, has another one begin. Nobody gets an answer that is not judged.
 func TestJoinsAnInquiry(t *testing.T) {
-	for _, goesOn := range []bool{true, false} {
+	for _, x := range []struct{ listed, judged bool }{{true, false}, {true, true}, {false, true}} {
+		goesOn := x.listed && !x.judged
 		var r Resolver
 		w := &r.waiting
 		w.init()
-		in := &inquiry{answer: new(cache.Answer)}
-		if goesOn {
+		r.inquiries = make(chan *inquiry, 1)
+		in := &inquiry{answer: new(cache.Answer), judged: x.judged}
+		if x.listed {
 			w.asked[in.key] = in
 		}
 		who := new(wanting)
@@ -31,11 +33,13 @@ func TestJoinsAnInquiry(t *testing.T) {
 		w.due.push(me)
 		r.work.Add(1)
 		r.joinAnswered(in, me)
-		if waits := len(in.waiters) == 1 && who.answered == 0 && w.total == 1; waits != goesOn {
-			t.Errorf("it goes on: %v; it waits: %v, answered %d times", goesOn, waits, who.answered)
+		if !goesOn { // another one has begun
+			if in = w.asked[in.key]; in == nil || in.judged || len(r.inquiries) != 1 || w.working != 1 || me.in != in {
+				t.Fatalf("%d inquiries, %d at work, and the waiter's is %v", len(r.inquiries), w.working, me.in)
+			}
 		}
-		if !goesOn && (who.answered != 1 || w.total != 0) {
-			t.Errorf("answered %d times, %d are waiting", who.answered, w.total)
+		if len(in.waiters) != 1 || who.answered != 0 || w.total != 1 {
+			t.Errorf("it goes on: %v; %d wait there, %d in all, answered %d times", goesOn, len(in.waiters), w.total, who.answered)
 		}
 	}
 }

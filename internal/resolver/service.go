@@ -92,6 +92,7 @@ type inquiry struct {
 	brief   bool                    // it ends when whoever asked first has been told that there is no answer
 	answer  *cache.Answer           // once it is known, by the lock of waiting: what is left is to look up servers to judge it by
 	text    string                  // of the answer
+	judged  bool                    // and nobody who waits wants to know more: who joins now is too late to be judged
 }
 
 type waiter struct {
@@ -223,6 +224,11 @@ func (r *Resolver) Ask(q *Request) {
 		}
 		return
 	}
+	r.begin(in)
+}
+
+// begin has somebody work on an inquiry.
+func (r *Resolver) begin(in *inquiry) {
 	r.work.Add(1)
 	select {
 	case r.inquiries <- in: // somebody waits for work, whose stack has grown already
@@ -365,7 +371,9 @@ func (r *Resolver) inquire(in *inquiry) {
 	w := &r.waiting
 	w.mu.Lock()
 	w.working--
-	delete(w.asked, in.key)
+	if w.asked[in.key] == in {
+		delete(w.asked, in.key)
+	}
 	waiters := in.waiters
 	kept := waiters[:0]
 	for _, me := range waiters {
