@@ -97,7 +97,7 @@ func (r *Resolver) wanted(in *inquiry, a *cache.Answer, text string, answered *J
 	}
 	if first.Name == nil {
 		w.mu.Lock()
-		grown := len(in.waiters) > len(waiters)
+		grown := len(in.waiters) > len(waiters) // by who joined meanwhile, and has not been asked
 		in.judged = !grown
 		w.mu.Unlock()
 		if grown {
