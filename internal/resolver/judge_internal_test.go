@@ -43,3 +43,24 @@ func TestJoinsAnInquiry(t *testing.T) {
 		}
 	}
 }
+
+// TestNewerInquiry wants an inquiry that ends to leave the list, and one that has begun after it to stay there.
+func TestNewerInquiry(t *testing.T) {
+	for _, newer := range []bool{false, true} {
+		var r Resolver
+		w := &r.waiting
+		w.init()
+		in := new(inquiry)
+		listed := in
+		w.working++
+		if newer {
+			listed = &inquiry{key: in.key}
+			w.working++
+		}
+		w.asked[in.key] = listed
+		r.end(in, new(cache.Answer), "")
+		if newer && (w.asked[in.key] != listed || w.working != 1) || !newer && (len(w.asked) != 0 || w.working != 0) {
+			t.Errorf("a newer one: %v; %d listed, %d at work", newer, len(w.asked), w.working)
+		}
+	}
+}

@@ -368,10 +368,15 @@ func (r *Resolver) overdue() {
 func (r *Resolver) inquire(in *inquiry) {
 	defer r.work.Done()
 	a, text := r.resolve(in.config, in.key.name, in.key.typ, in.key.wants, in.refresh, in.stale, in.brief, in, nil)
+	r.end(in, a, text)
+}
+
+// end gives the answer of an inquiry to all who wait for it.
+func (r *Resolver) end(in *inquiry, a *cache.Answer, text string) {
 	w := &r.waiting
 	w.mu.Lock()
 	w.working--
-	if w.asked[in.key] == in {
+	if w.asked[in.key] == in { // else another one has begun after this one was judged
 		delete(w.asked, in.key)
 	}
 	waiters := in.waiters
