@@ -452,8 +452,8 @@ func newZoneList(s *streams) *cobra.Command {
 		Short: "List the zones of the running server",
 		Long: `port53 zone list prints for each of the server's zones its name, its serial, whether it is primary
 or secondary here, and the catalog zone that lists it, or the word "(added)" if port53 zone add
-added it. port53 zone status shows more about each zone; --json adds where the configuration
-defines the zone.
+added it. With --json it also prints where the configuration defines the zone. port53 zone status
+shows more about each zone.
 
 Similar: rndc zonestatus, nsd-control zonestatus, knotc zone-status.`,
 		Example: `  port53 zone list
