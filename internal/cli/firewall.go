@@ -472,14 +472,14 @@ func firewallExpire() *cobra.Command {
 			return firewallError(err)
 		},
 	}
-	cmd.Flags().StringVar(&state, "state-dir", "", "the directory in which apply records what it loaded")
+	cmd.Flags().StringVar(&state, "state-dir", "", "the directory in which apply records what it loaded (default: firewall.state_dir)")
 	cmd.Flags().DurationVar(&after, "after", 0, "how long to wait")
 	return cmd
 }
 
 func (i *intent) stateOnly(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&i.config, "config", "c", "", "the configuration file, to find the state directory")
-	cmd.Flags().StringVar(&i.state, "state-dir", "", "the directory in which apply records what it loaded")
+	cmd.Flags().StringVarP(&i.config, "config", "c", "", "the configuration file, for firewall.state_dir")
+	cmd.Flags().StringVar(&i.state, "state-dir", "", "the directory in which apply records what it loaded (default: firewall.state_dir)")
 }
 
 func (i *intent) stateDir() error {

@@ -56,7 +56,7 @@ func (i *intent) backendFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&i.backend, "backend", "auto", "nftables, iptables, ufw or auto")
 	f.StringVar(&i.iptables, "iptables", "", "the iptables variant: iptables-nft or iptables-legacy")
-	f.StringVar(&i.state, "state-dir", "", "the directory in which apply records what it loaded (default: as configured)")
+	f.StringVar(&i.state, "state-dir", "", "the directory in which apply records what it loaded (default: firewall.state_dir)")
 }
 
 func prefixes(flag string, texts []string) ([]netip.Prefix, error) {

@@ -38,16 +38,16 @@ func newLogVerify(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify FILE...",
 		Short: "Find lines of an audit log that were changed, removed or added",
-		Long: `Each line of an audit log has the SHA-256 hash of the line before it. port53 log verify reads
-consecutive files, the oldest first, and prints each place where the hash is not that of the line
-before.
+		Long: `Each line of an audit log contains the SHA-256 hash of the line before it. port53 log verify reads
+consecutive files, the oldest first. It prints each line that contains a wrong hash, and the hash of
+the last line.
 
 Lines cut off at the end leave no trace in the file, and anyone with write access to it can
-recompute all hashes. To detect this, keep, in another place, a copy of the hash that port53 log
-verify prints: --seen checks that a line with that hash is still there.
+recompute all hashes. To detect this, keep a copy of the hash of the last line in another place.
+Later, --seen checks that this line is still there.
 
-Exit codes: 0 each line follows from the line before, 1 a line does not, or no line has the hash
-given with --seen, 2 a file could not be read.`,
+Exit codes: 0 all hashes are right, 1 a hash is wrong, or the line of --seen is not there,
+2 a file could not be read.`,
 		Example: `  port53 log verify /var/log/port53/audit.json
   port53 log verify audit.json.2 audit.json.1 audit.json
   port53 log verify --seen 9f2c… /var/log/port53/audit.json`,
@@ -84,7 +84,7 @@ given with --seen, 2 a file could not be read.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().StringVar(&seen, "seen", "", "check that a line with this `HASH`, which an earlier run has printed, is still there")
+	cmd.Flags().StringVar(&seen, "seen", "", "check that the line with this `HASH`, which an earlier run printed, is still there")
 	return cmd
 }
 
