@@ -8,16 +8,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ports are those that questions leave from: each of all but those of the system's
-// services is as likely as the others. A part of them is left to the kernel, because a
-// socket whose port it chose can give that port back and be used again for another.
+// ports are those that questions leave from: all but those of the system's services, none of which is
+// likelier than 1 in leastPorts. As many questions as that allows leave the choice to the kernel, because a
+// socket whose port it chose can give that port back and be used again for another: to make one, to bind it and
+// to close it takes more than all else that a question takes of the system. The others draw from what the kernel
+// does not choose from.
 type ports struct {
 	low, high uint32 // what the kernel chooses from; if low is 0, nothing is left to it
 	kernel    uint32 // how many of these it hands out
 }
 
-// leastKernel is the least number of ports worth leaving to the kernel.
-const leastKernel = 4096
+const (
+	// leastKernel is the least number of ports worth leaving to the kernel.
+	leastKernel = 4096
+	// leastPorts are as good as the ports that there are, if each of them were as likely as the others: whoever
+	// guesses one is right once in as many times, which is 15.5 bits.
+	leastPorts = 46341
+)
 
 // draw returns a port to bind to, or 0 if the kernel is to choose it.
 func (p ports) draw(e *Entropy) uint16 {
@@ -25,11 +32,12 @@ func (p ports) draw(e *Entropy) uint16 {
 		return uint16(firstPort + e.Below(portCount))
 	}
 	own := portCount - (p.high - p.low + 1)
-	n := e.Below(own + p.kernel)
-	if n >= own {
+	// Where there are fewer than leastPorts in all, each is as likely as the others.
+	if e.Below(max(p.kernel, min(leastPorts, own+p.kernel))) < p.kernel {
 		return 0
 	}
-	if n += firstPort; n >= p.low {
+	n := firstPort + e.Below(own)
+	if n >= p.low {
 		n += p.high - p.low + 1
 	}
 	return uint16(n)

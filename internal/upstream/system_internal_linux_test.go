@@ -3,7 +3,6 @@ package upstream
 import (
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -14,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestPorts draws from what the kernel is said to hand out: each port is as likely as the
-// others, and none of the kernel's is bound to.
+// TestPorts draws from what the kernel is said to hand out: no port is likelier than 1 in 46,341, or than the
+// others where there are fewer, and none of the kernel's is bound to. As many as that allows are left to the kernel.
 func TestPorts(t *testing.T) {
 	for _, c := range []struct {
 		local, reserved string
@@ -23,6 +22,8 @@ func TestPorts(t *testing.T) {
 	}{
 		{"32768\t60999\n", "\n", 32768, 60999, 28232},
 		{"1024 65535", "", 1024, 65535, 64512},
+		{"1024 65535", "1024-31023", 1024, 65535, 34512},
+		{"2000 65535", "10000-39999", 2000, 65535, 33536},
 		{"32768 60999", "1-40000,60990-65535,50000", 32768, 60999, 20988},
 		{"32768 60999", "80,443", 32768, 60999, 28232},
 		{"40000 40100", "", 0, 0, 0},
@@ -57,11 +58,18 @@ func TestPorts(t *testing.T) {
 		if p.low > 0 {
 			own -= float64(p.high - p.low + 1)
 		}
-		want := float64(p.kernel) / (own + float64(p.kernel)) * draws
-		if math.Abs(float64(kernel)-want) > 1000 { // ten times the standard deviation
-			t.Errorf("%q: %d of %d are left to the kernel, want %.0f", c.local, kernel, draws, want)
+		share, all := float64(kernel)/draws, min(46341, own+float64(c.left))
+		if share*all > 1.05*float64(c.left) || (1-share)*all > 1.05*own { // 0.05 is five times the standard deviation at least
+			t.Errorf("%q: %.2f are left to the %d ports of the kernel: a port is likelier than 1 in %.0f", c.local, share, c.left, all)
 		}
-		if kernel < draws && (lowest > firstPort+100 || highest < 65535-100) {
+		if share < 0.95*min(1, float64(c.left)/all) {
+			t.Errorf("%q: %.2f are left to the kernel", c.local, share)
+		}
+		last := 65535
+		if p.high == 65535 {
+			last = int(p.low) - 1
+		}
+		if kernel < draws && (lowest > firstPort+100 || highest < last-100) {
 			t.Errorf("%q: ports from %d to %d", c.local, lowest, highest)
 		}
 		for range 1000 {
