@@ -9,14 +9,10 @@ import (
 	"port53/internal/zone"
 )
 
-// Bounds of what is looked at for one answer.
-const (
-	maxLinks   = 16 // aliases that are followed (the resolver follows no more)
-	maxAddrs   = 64 // addresses in an answer, and of servers
-	maxServers = 32 // servers of one name
-)
-
 // A Searcher is the memory that judging takes. It is used by one goroutine at a time.
+//
+// It has no room for addresses or servers: each is judged where it stands, since how many there are is for whoever
+// is to be blocked to choose.
 type Searcher struct {
 	q *Question
 	v Verdict
@@ -28,27 +24,28 @@ type Searcher struct {
 	target [2 * wire.MaxName]byte
 	owner  [wire.MaxName + 1]byte
 
-	addrs  [maxAddrs]netip.Addr // in the answer
-	naddrs int
+	first, many int // where in the reply the first address is, and of how many records from there on; 0: there is none
 
 	settled bool // whatever servers there are, the answer stays
-	asked   bool // known is of the name at hand
-	known   known
+	hunt    hunt
 }
 
-// A known is the servers of the zones that one name is in.
-type known struct {
-	addresses bool // of them are among it
-	gap       int  // how many servers there are before the first that is not known; -1: all are known
-	hostless  bool // addresses are not known
-	stale     bool // some of it has expired
+// A hunt looks for the rules of one version about the servers of a name's zones, while [NameServers] tells of them.
+type hunt struct {
+	of   *shape
+	wait bool // servers count only before the first that is not known
 
-	servers  [maxServers][2]uint16 // where in text their names are
-	nservers int
-	text     [maxServers * 64]byte
-	used     int
-	hosts    [maxAddrs]netip.Addr
-	nhosts   int
+	name     zone.Node // the rule about the first server whose name has one
+	hosts    longest   // about addresses
+	gap      bool      // servers are not known
+	hostless bool      // addresses are not known
+	stale    bool      // some of it has expired
+}
+
+// A longest is the rule of the longest prefix that was found so far; the zero value is none.
+type longest struct {
+	rule zone.Node
+	bits int // as long as in IPv6
 }
 
 // A place is where in a reply a name of a chain comes from.
@@ -61,7 +58,6 @@ type place struct {
 func (s *Searcher) Judge(p *Policy, q *Question) Verdict {
 	s.q, s.v = q, Verdict{}
 	if q.Reply == nil {
-		s.naddrs, s.asked = 0, false
 		if !q.Local {
 			s.step(p, q.Name, true, place{})
 		}
@@ -69,14 +65,13 @@ func (s *Searcher) Judge(p *Policy, q *Question) Verdict {
 	}
 	s.settled = q.DO && !p.breaks() && s.signed()
 	name, at, end := q.Name, q.Body, place{}
-	s.naddrs = 0
+	s.many = 0
 	for link, records := 0, q.Answers; ; link++ {
 		target, next, n := s.alias(at, records)
-		s.asked = false
 		if (link > 0 || !q.Local) && s.step(p, name, link == 0, end) {
 			return s.v
 		}
-		if target < 0 || link == maxLinks {
+		if target < 0 {
 			return s.v
 		}
 		to, _, bad := wire.AppendExpanded(s.room[:0], q.Reply, target)
@@ -105,17 +100,17 @@ func (s *Searcher) alias(at, records int) (target, next, n int) {
 		if owner < 0 || owner+10 > len(q.Reply) {
 			break
 		}
-		data := owner + 10
+		data, start := owner+10, at
 		if at = data + int(binary.BigEndian.Uint16(q.Reply[owner+8:])); at > len(q.Reply) {
 			break
 		}
 		switch t := wire.Type(binary.BigEndian.Uint16(q.Reply[owner:])); {
 		case t == wire.TypeCNAME && follow:
 			return data, at, n
-		case s.naddrs == maxAddrs:
-		case t == wire.TypeA && at-data == 4, t == wire.TypeAAAA && at-data == 16:
-			s.addrs[s.naddrs], _ = netip.AddrFromSlice(q.Reply[data:at])
-			s.naddrs++
+		case s.many > 0:
+			s.many++
+		case t == wire.TypeA, t == wire.TypeAAAA:
+			s.first, s.many = start, 1
 		}
 	}
 	return -1, at, n
@@ -213,8 +208,8 @@ func (s *Searcher) match(z *Zone, v *zone.Zone, has *shape, name *wire.SplitName
 	if s.q.Reply == nil {
 		return 0, 0
 	}
-	if has.has[IP] && s.naddrs > 0 {
-		if n := s.longest(has, IP, s.addrs[:s.naddrs], s.q.DNS64); n != 0 {
+	if has.has[IP] && s.many > 0 {
+		if n := s.inAnswer(has); n != 0 {
 			return n, IP
 		}
 	}
@@ -227,95 +222,71 @@ func (s *Searcher) match(z *Zone, v *zone.Zone, has *shape, name *wire.SplitName
 // matchServers is match for rules about the servers of the zones that a name is in. What is known of the
 // closest of them counts even if others are not known.
 func (s *Searcher) matchServers(z *Zone, v *zone.Zone, has *shape, name []byte) (zone.Node, Trigger) {
-	k := s.servers(name, has.has[NSIP])
-	wait := z.WaitServers && z.Override != Disabled && !s.settled && !s.q.Final
-	for i := 0; has.has[NSDName] && i < k.nservers; i++ {
-		if i == k.gap && wait {
-			break
-		}
-		at := k.servers[i]
-		if n := s.find(v, k.text[at[0]:at[1]], labels[NSDName]); n != 0 {
-			return n, NSDName
-		}
+	h := &s.hunt
+	*h = hunt{of: has, wait: z.WaitServers && z.Override != Disabled && !s.settled && !s.q.Final}
+	s.q.Servers.Find(name, has.has[NSIP], s)
+	if h.name != 0 {
+		return h.name, NSDName
 	}
-	unknown := k.gap >= 0 || has.has[NSIP] && k.hostless
-	if (unknown || k.stale) && !s.settled && s.v.Unknown == nil {
-		s.v.Unknown, s.v.Addresses = name, k.addresses
+	unknown := h.gap || has.has[NSIP] && h.hostless
+	if (unknown || h.stale) && !s.settled && s.v.Unknown == nil {
+		s.v.Unknown, s.v.Addresses = name, has.has[NSIP]
 	}
-	if unknown && wait {
+	if unknown && h.wait {
 		s.v.Unknown, s.v.Addresses, s.v.Undecided = name, has.has[NSIP], true
 		return 0, 0
 	}
-	if has.has[NSIP] {
-		if n := s.longest(has, NSIP, k.hosts[:k.nhosts], nil); n != 0 {
-			return n, NSIP
-		}
-	}
-	return 0, 0
-}
-
-// servers returns the servers of the zones that a name is in.
-func (s *Searcher) servers(name []byte, addresses bool) *known {
-	k := &s.known
-	if !s.asked || addresses && !k.addresses {
-		s.asked, k.addresses = true, addresses
-		k.nservers, k.nhosts, k.used = 0, 0, 0
-		k.gap, k.hostless, k.stale = -1, false, false
-		s.q.Servers.Find(name, addresses, s)
-	}
-	return k
+	return h.hosts.rule, NSIP
 }
 
 // AddServer takes the name of a server, in lower case, from [NameServers].
 func (s *Searcher) AddServer(name []byte) {
-	k := &s.known
-	for _, at := range k.servers[:k.nservers] {
-		if string(k.text[at[0]:at[1]]) == string(name) {
-			return
-		}
+	if h := &s.hunt; h.of.has[NSDName] && h.name == 0 && !(h.gap && h.wait) {
+		h.name = s.find(h.of.of, name, labels[NSDName])
 	}
-	if k.nservers == maxServers || k.used+len(name) > len(k.text) {
-		return
-	}
-	n := copy(k.text[k.used:], name)
-	k.servers[k.nservers] = [2]uint16{uint16(k.used), uint16(k.used + n)}
-	k.used += n
-	k.nservers++
 }
 
 // AddHost takes the address of a server from [NameServers].
 func (s *Searcher) AddHost(a netip.Addr) {
-	k := &s.known
-	if a = a.Unmap(); k.nhosts < maxAddrs && !slices.Contains(k.hosts[:k.nhosts], a) {
-		k.hosts[k.nhosts] = a
-		k.nhosts++
+	if h := &s.hunt; h.of.has[NSIP] && h.name == 0 {
+		s.longer(&h.hosts, h.of, NSIP, a.Unmap())
 	}
 }
 
 // Unknown takes from [NameServers] that the servers of the next zone are not known, or addresses of the server
 // before; or that something has expired.
 func (s *Searcher) Unknown(addresses, stale bool) {
-	switch k := &s.known; {
+	switch h := &s.hunt; {
 	case stale:
-		k.stale = true
+		h.stale = true
 	case addresses:
-		k.hostless = true
-	case k.gap < 0:
-		k.gap = k.nservers
+		h.hostless = true
+	default:
+		h.gap = true
 	}
 }
 
 // find returns the rule for a name: its own, or that of the wildcard at its closest encloser. under is
 // the label that rules of its kind stand below.
+//
+// A name that is too long to be one of the policy zone has no rule of its own, but is below wildcards as any other:
+// labels that are no part of these are left out.
 func (s *Searcher) find(v *zone.Zone, name []byte, under string) zone.Node {
-	left := len(name) - 1
-	if left == 0 || left+len(under)+len(v.Apex()) > wire.MaxName || under == "" && reserved(name) {
+	whole := name[:len(name)-1]
+	if len(whole) == 0 || under == "" && reserved(name) {
 		return 0
 	}
-	b := append(append(append(s.room[:0], name[:left]...), under...), v.Apex()...)
+	fits := whole
+	for len(fits)+len(under)+len(v.Apex()) > wire.MaxName {
+		if len(fits) == 0 {
+			return 0
+		}
+		fits = fits[1+fits[0]:]
+	}
+	b := append(append(append(s.room[:0], fits...), under...), v.Apex()...)
 	s.split.Set(b)
 	p := v.Search(&s.split)
-	if p.Exact {
+	if p.Exact && len(fits) == len(whole) {
 		if v.Empty(p.Node) {
 			return 0
 		}
@@ -353,29 +324,39 @@ func reserved(name []byte) bool {
 	return false
 }
 
-// longest returns the rule of the longest prefix that any of the addresses is in.
-func (s *Searcher) longest(of *shape, t Trigger, addrs []netip.Addr, six Embedding) (best zone.Node) {
-	least := 0 // as long as in IPv6
-	for _, a := range addrs {
-		for range 2 {
-			base := 0
-			if a.Is4() {
-				base = 96
+// inAnswer returns the rule of the longest prefix that any address in the answer is in.
+func (s *Searcher) inAnswer(of *shape) zone.Node {
+	var best longest
+	reply, at := s.q.Reply, s.first
+	for range s.many {
+		owner := skip(reply, at)
+		data := owner + 10
+		at = data + int(binary.BigEndian.Uint16(reply[owner+8:]))
+		switch t := wire.Type(binary.BigEndian.Uint16(reply[owner:])); {
+		case t == wire.TypeA && at-data == 4, t == wire.TypeAAAA && at-data == 16:
+		default:
+			continue
+		}
+		a, _ := netip.AddrFromSlice(reply[data:at])
+		s.longer(&best, of, IP, a)
+		if s.q.DNS64 != nil && a.Is6() {
+			if v4, ok := s.q.DNS64.Embedded(a); ok {
+				s.longer(&best, of, IP, v4)
 			}
-			if n, bits := s.address(of, t, a, max(least-base, 0)); n != 0 {
-				best, least = n, bits+base
-			}
-			if six == nil || a.Is4() {
-				break
-			}
-			v4, ok := six.Embedded(a)
-			if !ok {
-				break
-			}
-			a = v4
 		}
 	}
-	return best
+	return best.rule
+}
+
+// longer puts the rule of the longest prefix that an address is in into best, if it is longer than that.
+func (s *Searcher) longer(best *longest, of *shape, t Trigger, a netip.Addr) {
+	base := 0
+	if a.Is4() {
+		base = 96
+	}
+	if n, bits := s.address(of, t, a, max(best.bits-base, 0)); n != 0 {
+		best.rule, best.bits = n, bits+base
+	}
 }
 
 // address returns the rule of the longest prefix that an address is in, of more than least bits.
@@ -397,7 +378,8 @@ func (s *Searcher) address(of *shape, t Trigger, a netip.Addr, least int) (n zon
 		}
 		b, parts, zz := appendPrefix(s.room[:0], masked)
 		if b = append(append(b, labels[t]...), v.Apex()...); len(b) > wire.MaxName {
-			return 0, 0
+			bits = of.below(t, a.Is6(), bits) // no rule has so long a name; one for a shorter prefix may
+			continue
 		}
 		s.split.Set(b)
 		p := v.Search(&s.split)

@@ -34,8 +34,8 @@ func (s *Searcher) decide(z *Zone, v *zone.Zone, rule zone.Node, name *wire.Spli
 		return NXDomain
 	case string(target) == "\x01*\x00":
 		return NoData
-	case wire.EqualFold(target, passthru), wire.EqualFold(target, name.Name()):
-		return Passthru // a rule that leads to the name itself is the old way to say so
+	case wire.EqualFold(target, passthru):
+		return Passthru
 	case wire.EqualFold(target, drop):
 		return Drop
 	case wire.EqualFold(target, tcpOnly):
@@ -62,7 +62,8 @@ func future(target []byte) bool {
 	return target[last] > 4 && bytes.EqualFold(target[last+1:last+5], []byte("rpz-"))
 }
 
-// leads makes a target that of the verdict, with the name in place of its star.
+// leads makes a target that of the verdict, with the name in place of its star. What would lead a name to itself lets
+// it pass: as a rule's record that is the old way to say so.
 func (s *Searcher) leads(target, name []byte) Action {
 	if len(target) > 2 && target[0] == 1 && target[1] == '*' {
 		rest := target[2:]
@@ -71,6 +72,9 @@ func (s *Searcher) leads(target, name []byte) Action {
 		}
 		s.v.Target = append(append(s.target[:0], name[:len(name)-1]...), rest...)
 		return Alias
+	}
+	if wire.EqualFold(target, name) {
+		return Passthru
 	}
 	s.v.Target = append(s.target[:0], target...)
 	return Alias
