@@ -53,7 +53,7 @@ func (a *App) tellLists(old, now *lists) {
 				"duplicates",
 				l.stats.Duplicates,
 				"skipped",
-				l.stats.Skipped+l.stats.NoRegex,
+				l.stats.Skipped+l.stats.NoRegex+l.stats.NoZone,
 				"wrong",
 				l.stats.Wrong,
 			)

@@ -18,7 +18,7 @@ func (k *key) parsePattern(s scalar) (any, *problem) {
 	}
 	name := v.([]byte)
 	switch {
-	case len(name) == 1:
+	case len(name) <= 1: // none at all behind the star
 		return nil, expected(k, s, "the root is not yours")
 	case star && len(name)+2 > wire.MaxName:
 		return nil, expected(k, s, "it is too long")

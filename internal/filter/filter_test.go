@@ -391,6 +391,95 @@ func TestFormats(t *testing.T) {
 	}
 }
 
+// A policy zone as a list does with each name what its closest rule says; what only policy zones can say is counted.
+func TestPolicyZoneAnswers(t *testing.T) {
+	b := filter.NewBuilder(seed, 0)
+	st, err := b.Read(strings.NewReader(`@ SOA localhost. root.localhost. 1 2 3 4 5
+@ NS localhost.
+nx CNAME .
+*.nx CNAME .
+nodata CNAME *.
+drop CNAME rpz-drop.
+*.nodata CNAME *.
+nx.nodata CNAME .
+*.nx.nodata CNAME .
+drop.nx.nodata CNAME rpz-drop.
+good.nodata CNAME rpz-passthru.
+self CNAME self.rpz.
+SELF.example CNAME self.example.
+a.local A 192.0.2.80
+*.walled CNAME safe.walled.
+24.0.2.0.192.rpz-ip CNAME *.
+32.9.2.0.192.rpz-ip CNAME rpz-drop.
+32.8.2.0.192.rpz-ip CNAME .
+32.6.2.0.192.rpz-ip CNAME garden.
+tcp CNAME rpz-tcp-only.
+future CNAME rpz-tomorrow.
+star CNAME *.walled.
+text TXT "hello"
+24.0.2.0.192.rpz-client-ip CNAME .
+ns.bad.rpz-nsdname CNAME .
+24.0.2.0.192.rpz-nsip CNAME .
+`), filter.ReadOptions{List: 1, Format: filter.RPZ})
+	if err != nil || st.Wrong != 0 || st.Skipped != 0 || st.NoZone != 7 {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	set := &filter.Set{Table: b.Table(), Lists: []string{"", "one"}}
+	p := policyOf(t, set, filter.PolicyOptions{Blocks: []filter.Block{{List: 1, Action: filter.Refuse}}})
+	for name, want := range map[string]filter.Action{
+		"nx": filter.Refuse, "x.nx": filter.Refuse, "nodata": filter.NoData, "x.nodata": filter.NoData, "drop": filter.Drop,
+		"nx.nodata": filter.Refuse, "x.nx.nodata": filter.Refuse, "drop.nx.nodata": filter.Drop, "x.drop.nx.nodata": filter.Refuse,
+		"good.nodata": filter.Allow, "self": filter.Alias, "self.example": filter.Allow, "a.local": filter.Address,
+		"x.walled": filter.Alias, "safe.walled": filter.Pass, "tcp": filter.Pass, "future": filter.Pass, "star": filter.Pass, "text": filter.Pass,
+	} {
+		if v := verdict(t, set, p, name, wire.TypeA, here); v.Action != want {
+			t.Errorf("%s: %v, want %v", name, v.Action, want)
+		}
+	}
+	for addr, want := range map[string]filter.Action{"192.0.2.7": filter.NoData, "192.0.2.9": filter.Drop, "192.0.2.8": filter.Refuse, "192.0.2.6": filter.Alias} {
+		msg, body, n := reply(t, "www.example", "A "+addr)
+		q := filter.Question{Name: splitOf(t, "www.example"), Type: wire.TypeA, Client: here, Reply: msg, Body: body, Answers: n}
+		if v := set.Judge(p, &q, new(filter.Searcher)); v.Action != want {
+			t.Errorf("%s: %v, want %v", addr, v.Action, want)
+		}
+	}
+}
+
+// A name is never answered with an alias for itself: the rule is about the others, and other rules are about the name.
+func TestRewriteToItself(t *testing.T) {
+	for _, c := range []struct{ list, name, want string }{
+		{"||other.zz^$dnsrewrite=safe.other.zz", "safe.other.zz", "pass"},
+		{"||other.zz^$dnsrewrite=safe.other.zz", "SAFE.other.zz", "pass"},
+		{"||other.zz^$dnsrewrite=Safe.Other.zz", "safe.other.zz", "pass"},
+		{"||other.zz^$dnsrewrite=safe.other.zz", "x.safe.other.zz", "alias"},
+		{"||other.zz^$dnsrewrite=safe.other.zz", "other.zz", "alias"},
+		{"||other.zz^$dnsrewrite=other.zz", "other.zz", "pass"},
+		{"/other/$dnsrewrite=NOERROR;CNAME;safe.other.zz", "safe.other.zz", "pass"},
+		{"||other.zz^$dnsrewrite=safe.other.zz\n||safe.other.zz^", "safe.other.zz", "nxdomain"},
+		{"||other.zz^$dnsrewrite=safe.other.zz\n||zz^$dnsrewrite=192.0.2.7", "safe.other.zz", "address"},
+		{"||other.zz^$dnsrewrite=safe.other.zz\n||zz^$dnsrewrite=www.zz", "safe.other.zz", "alias"},
+	} {
+		set, _ := lists(t, c.list)
+		p := blocking(t, set)
+		if v := set.Judge(p, &filter.Question{Name: splitOf(t, c.name), Type: wire.TypeA, Client: here}, new(filter.Searcher)); v.Action.String() != c.want {
+			t.Errorf("%s: %s: %v, want %s", c.list, c.name, v.Action, c.want)
+		}
+		if c.want != "pass" {
+			continue
+		}
+		msg, body, n := reply(t, "www.own", "CNAME "+c.name)
+		q := filter.Question{Name: splitOf(t, "www.own"), Type: wire.TypeA, Client: here, Reply: msg, Body: body, Answers: n}
+		if v := set.Judge(p, &q, new(filter.Searcher)); v.Action.Blocks() {
+			t.Errorf("%s: an alias to %s: %v", c.list, c.name, v.Action)
+		}
+	}
+	set, _ := lists(t, "||other.zz^$dnsrewrite=safe.other.zz")
+	p := policyOf(t, set, filter.PolicyOptions{Blocks: []filter.Block{{List: 1, Action: filter.Log}}})
+	if v := verdict(t, set, p, "safe.other.zz", wire.TypeA, here); v.Logged {
+		t.Error("it is told of where nothing would be done")
+	}
+}
+
 // reply returns a reply to a question for a name, with records whose owner is the question's name.
 func reply(t testing.TB, name string, records ...string) (msg []byte, body, count int) {
 	t.Helper()

@@ -49,6 +49,7 @@ type Stats struct {
 	Regex      int `json:"regex,omitempty"`    // regular expressions, among Patterns
 	Skipped    int `json:"skipped,omitempty"`  // for web pages and URLs
 	NoRegex    int `json:"regex_skipped,omitempty"`
+	NoZone     int `json:"rpz_skipped,omitempty"` // rules of response policy zones that lists cannot have
 	Wrong      int `json:"wrong,omitempty"`
 
 	// Notes are the first lines that are wrong, and rules that are about more than a list should be.

@@ -98,6 +98,7 @@ type extra struct {
 	except              [][]byte // names, in wire form, that it is not for, nor for those below
 	glob                *glob    // that the name has to fit
 	rewrite             *rewrite
+	answer              Action // in place of what the block says; Pass: none
 }
 
 // fits reports whether the conditions hold for what is looked for.

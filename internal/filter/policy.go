@@ -341,6 +341,9 @@ func (s *search) weigh(allow, important bool, list uint8, line uint32, x *extra)
 		s.better(rankOwn, Allow, list, line, -1)
 		return
 	}
+	if x != nil && x.rewrite != nil && x.rewrite.action == Alias && s.name != nil && wire.EqualFold(x.rewrite.target, s.name.Name()) {
+		return // the name would be an alias for itself: the rule is about the others
+	}
 	rank, action := rankBlock, NXDomain
 	switch {
 	case allow && important:
@@ -364,6 +367,8 @@ func (s *search) weigh(allow, important bool, list uint8, line uint32, x *extra)
 			s.rewrite(allow, important, list, line, int(i), x.rewrite)
 		case allow:
 			s.better(rank, action, list, line, int(i))
+		case x != nil && x.answer != Pass:
+			s.better(rank, x.answer, list, line, int(i))
 		default:
 			s.better(rank, b.Action, list, line, int(i))
 		}
@@ -371,9 +376,9 @@ func (s *search) weigh(allow, important bool, list uint8, line uint32, x *extra)
 }
 
 // better makes a rule the one that has its way, if it ranks higher, or as high and its block comes
-// before.
+// before. Of two of one list that say different things of a name, the later is that of the closer name.
 func (s *search) better(rank int, action Action, list uint8, line uint32, by int) bool {
-	if rank < s.rank || rank == s.rank && (by < 0 || by >= s.v.Block) {
+	if rank < s.rank || rank == s.rank && (by < 0 || by > s.v.Block || by == s.v.Block && (s.name == nil || action == s.v.Action)) {
 		return false
 	}
 	s.rank = rank

@@ -71,31 +71,8 @@ func (b *Builder) policyRecord(owner []byte, r *zonefile.Record, o *ReadOptions,
 	if err != nil {
 		return err
 	}
-	if of != spaceName && of != spaceAddress {
-		st.Skipped++ // these are for zones that are followed
-		return nil
-	}
-	switch r.Type {
-	case wire.TypeCNAME:
-		switch target := string(wire.Lower(nil, r.Data)); target {
-		case "\x00", "\x01*\x00", "\x08rpz-drop\x00":
-		case "\x0crpz-passthru\x00":
-			rule.allow = true
-		case "\x0crpz-tcp-only\x00":
-			st.Skipped++
-			return nil
-		default:
-			if bytes.HasPrefix(r.Data, []byte("\x01*")) {
-				st.Skipped++
-				return nil
-			}
-			rule.extra = &extra{rewrite: &rewrite{action: Alias, target: wire.Lower(nil, r.Data)}}
-		}
-	case wire.TypeA, wire.TypeAAAA:
-		addr, _ := netip.AddrFromSlice(r.Data)
-		rule.extra = &extra{rewrite: &rewrite{action: Address, addr: addr}}
-	default:
-		st.Skipped++
+	if of != spaceName && of != spaceAddress || !rule.says(owner, r) {
+		st.NoZone++ // for zones that are followed
 		return nil
 	}
 	if of == spaceAddress {
@@ -115,6 +92,43 @@ func (b *Builder) policyRecord(owner []byte, r *zonefile.Record, o *ReadOptions,
 	}
 	st.count(b.add(prefix, &rule))
 	return nil
+}
+
+// says gives a rule what a record has for its owner, which is relative to the apex. It reports false if that is
+// nothing that lists can say.
+func (r *rule) says(owner []byte, rec *zonefile.Record) bool {
+	switch rec.Type {
+	case wire.TypeA, wire.TypeAAAA:
+		addr, _ := netip.AddrFromSlice(rec.Data)
+		r.extra = &extra{rewrite: &rewrite{action: Address, addr: addr}}
+		return true
+	case wire.TypeCNAME:
+	default:
+		return false
+	}
+	switch target := wire.Lower(nil, rec.Data); {
+	case len(target) == 1: // it is blocked
+	case string(target) == "\x01*\x00":
+		r.extra = &extra{answer: NoData}
+	case string(target) == "\x08rpz-drop\x00":
+		r.extra = &extra{answer: Drop}
+	case string(target) == "\x0crpz-passthru\x00", string(target) == string(owner): // the latter is the old way
+		r.allow = true
+	case bytes.HasPrefix(target, []byte("\x01*")), lastLabel(target, "rpz-"): // rpz-tcp-only, and actions to come
+		return false
+	default:
+		r.extra = &extra{rewrite: &rewrite{action: Alias, target: target}}
+	}
+	return true
+}
+
+// lastLabel reports whether the last label of a name begins with text.
+func lastLabel(name []byte, text string) bool {
+	at := 0
+	for i := 0; name[i] != 0; i += 1 + int(name[i]) {
+		at = i
+	}
+	return bytes.HasPrefix(name[at+1:at+1+int(name[at])], []byte(text))
 }
 
 // splitTrigger returns what an owner is about: a name, or what stands before the label that says so.
