@@ -164,6 +164,9 @@ type FilterTestResult struct {
 	Line   int    `json:"line,omitempty"`
 	Rule   string `json:"rule,omitempty"` // as it stands in the list
 	Cause  string `json:"cause,omitempty"`
+	Target string `json:"target,omitempty"`      // of an alias of a policy zone
+	Zone   bool   `json:"policy_zone,omitempty"` // List is a policy zone, and Rule the name of its rule
+	Later  bool   `json:"undecided,omitempty"`   // policy zones have to see the answer, which is not cached
 	Paused bool   `json:"paused,omitempty"`
 }
 
@@ -193,6 +196,7 @@ func (a *App) TestFilter(name, typ, client string) (any, error) {
 	judged := a.judge(view, wire.Lower(nil, n), t, addr)
 	v := judged.Verdict
 	r.Action = v.Action.String()
+	r.Later = judged.RPZ.Undecided
 	if z := &judged.RPZ; z.Zone != nil || z.Logged != nil {
 		r.testedRPZ(z)
 		return r, nil
@@ -210,12 +214,16 @@ func (a *App) TestFilter(name, typ, client string) (any, error) {
 
 // testedRPZ tells of the rule of a policy zone.
 func (r *FilterTestResult) testedRPZ(v *rpz.Verdict) {
+	r.Zone = true
 	if v.Zone == nil {
 		r.Action, r.List = filter.Log.String(), wire.NameText(v.Logged.Name)
 		return
 	}
 	r.Action, r.List, r.Cause = v.Action.String(), wire.NameText(v.Zone.Name), v.Trigger.String()
 	r.Rule = wire.NameText(v.Version.AppendName(nil, v.Rule))
+	if v.Action == rpz.Alias {
+		r.Target = wire.NameText(v.Target)
+	}
 }
 
 // judge judges a question, and the answer that the cache has to it.

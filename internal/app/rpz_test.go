@@ -77,12 +77,20 @@ views:
 			t.Fatal(err)
 		}
 		f := v.(app.FilterTestResult)
-		if got := strings.Join([]string{f.Action, f.List, f.Cause, f.Rule}, " "); got != c[1] {
+		if got := strings.Join([]string{f.Action, f.List, f.Cause, f.Rule}, " "); got != c[1] || !f.Zone || f.Later {
 			t.Errorf("%s: %q, want %q", c[0], got, c[1])
 		}
 	}
 	if v, err := r.TestFilter("nx", "A", "127.0.0.8"); err != nil || v.(app.FilterTestResult).Action != "log" {
 		t.Errorf("in a view that only counts: %+v, %v", v, err)
+	}
+	for name, want := range map[string]bool{"never-asked.example": true, "late.example": false, "x.nx": false} {
+		if v, err := r.TestFilter(name, "A", "127.0.0.1"); err != nil || v.(app.FilterTestResult).Later != want {
+			t.Errorf("%s, of which the answer is not known: %+v, %v", name, v, err)
+		}
+	}
+	if v, err := r.TestFilter("alias.example", "A", "127.0.0.1"); err != nil || v.(app.FilterTestResult).Target != "garden.test." {
+		t.Errorf("an alias: %+v, %v", v, err)
 	}
 	if v, err := r.TestFilter("www.test", "A", "127.0.0.9"); err != nil || v.(app.FilterTestResult).Action != "nodata" {
 		t.Errorf("by the client: %+v, %v", v, err)

@@ -109,5 +109,15 @@ func TestWhyHere(t *testing.T) {
 			got = r.whys("/v1/why/" + words[0] + "?type=" + words[1] + "&client=" + c.from)
 			return len(got) > 0 && told(&got[0])
 		})
+		if c.code != "blocked" {
+			continue
+		}
+		advice, want := got[0].Advice[len(got[0].Advice)-1].Text, "policy.allow_names"
+		if strings.Contains(c.says, "drop.rpz.") {
+			want = "CNAME rpz-passthru."
+		}
+		if !strings.Contains(advice, want) || strings.Contains(advice, "allow_names of") {
+			t.Errorf("%s: %q, want %s", c.ask, advice, want)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,7 +43,7 @@ which answer the query gets instead, and the list, line and rule responsible. If
 cached, the CNAME targets, addresses and HTTPS targets in it are checked as well. No query is
 sent, and nothing is counted.
 
-Exit codes: 0 the query passes, 1 the query is blocked, 2 no server was reached.`,
+Exit codes: 0 the query passes, 1 the query is blocked or answered by a rule, 2 no server was reached.`,
 		Example: "  port53 filter test ads.example.com\n  port53 filter test game.example --client 10.9.0.7\n  port53 " +
 			"filter test ads.example.com --type AAAA --json",
 		Args: cobra.ExactArgs(1),
@@ -64,7 +65,6 @@ Exit codes: 0 the query passes, 1 the query is blocked, 2 no server was reached.
 			if err := call(cmd.Context(), file, socket, "GET", "/filter/test?"+q.Encode(), &r); err != nil {
 				return err
 			}
-			blocked := r.Action != "pass" && r.Action != "allow" && r.Action != "log"
 			if asJSON {
 				if err := s.printJSON(r); err != nil {
 					return err
@@ -72,7 +72,7 @@ Exit codes: 0 the query passes, 1 the query is blocked, 2 no server was reached.
 			} else {
 				s.printTested(&r)
 			}
-			if blocked {
+			if filtered(r.Action) {
 				return &exit{code: exitFindings}
 			}
 			return nil
@@ -85,6 +85,11 @@ Exit codes: 0 the query passes, 1 the query is blocked, 2 no server was reached.
 	return cmd
 }
 
+// filtered reports whether a query does not get the answer that there is.
+func filtered(action string) bool {
+	return !slices.Contains([]string{"pass", "allow", "log", "passthru"}, action)
+}
+
 // printTested tells what becomes of a question.
 func (s *streams) printTested(r *app.FilterTestResult) {
 	if r.Paused {
@@ -92,16 +97,36 @@ func (s *streams) printTested(r *app.FilterTestResult) {
 	}
 	switch r.Action {
 	case "pass":
+		if r.Later {
+			fmt.Fprintf(s.out, "%s %s from %s: policy zones judge by the answer, which is not cached; query it, and test again\n",
+				r.Name, r.Type, r.Client)
+			return
+		}
 		fmt.Fprintf(s.out, "%s %s from %s passes: no list that counts for this client now has a rule for it\n", r.Name, r.Type, r.Client)
 		return
-	case "allow":
+	case "allow", "passthru":
 		fmt.Fprintf(s.out, "%s %s from %s passes, since a rule allows it\n", r.Name, r.Type, r.Client)
 	case "log":
 		fmt.Fprintf(s.out, "%s %s from %s passes, and is told of\n", r.Name, r.Type, r.Client)
+	case "alias", "address", "cname", "local data":
+		fmt.Fprintf(s.out, "%s %s from %s is answered by a rule: %s\n", r.Name, r.Type, r.Client, r.Action)
+	case "tcp-only":
+		fmt.Fprintf(s.out, "%s %s from %s is answered over TCP alone: %s\n", r.Name, r.Type, r.Client, r.Action)
 	default:
 		fmt.Fprintf(s.out, "%s %s from %s is blocked: %s\n", r.Name, r.Type, r.Client, r.Action)
 	}
-	if r.Line == 0 {
+	switch {
+	case r.Zone && r.Rule == "":
+		fmt.Fprintf(s.out, "  policy zone %s\n", r.List)
+		return
+	case r.Zone:
+		fmt.Fprintf(s.out, "  policy zone %s, rule %s (%s)", r.List, r.Rule, r.Cause)
+		if r.Target != "" {
+			fmt.Fprintf(s.out, ", %s", r.Target)
+		}
+		fmt.Fprintln(s.out)
+		return
+	case r.Line == 0:
 		fmt.Fprintf(s.out, "  %s of the configuration\n", r.List)
 		return
 	}

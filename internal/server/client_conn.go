@@ -168,7 +168,7 @@ const unfinishedMost = 512
 var (
 	// ErrShort is a message that is shorter than a header.
 	ErrShort = errors.New("server: message shorter than a header")
-	// ErrSilence is why a message gets no answer: it is no question.
+	// ErrSilence is why a message gets no answer: it is no question. One that is, and is to have none, gets ErrGone.
 	ErrSilence = errors.New("server: nothing is answered to this")
 )
 
@@ -229,6 +229,8 @@ func (v *ClientConn) Begin(
 	case n == Pending:
 		v.pending.Add(1)
 		return nil, &Later{client: v, responder: q.later}, nil
+	case n == 0:
+		return nil, nil, ErrGone
 	}
 	return nil, nil, ErrSilence
 }

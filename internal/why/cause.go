@@ -1,6 +1,7 @@
 package why
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -315,7 +316,7 @@ func (f *finding) advice(t *Report) []Advice {
 	case Blocked:
 		return []Advice{
 			{"see which rule it is", "port53 filter test " + name + " --type " + t.Type + clientFlag(f.reply)},
-			{"to let the name pass, write it into allow_names of the entry of policy.block, and reload", "port53 reload"},
+			f.unblock(name),
 		}
 	case PrivateAddress:
 		return []Advice{{"if the zone may name machines of your own networks, list it in resolver.private_zones", ""}}
@@ -327,6 +328,14 @@ func (f *finding) advice(t *Report) []Advice {
 		return []Advice{{"names that cost so much are mostly made to; if this one is not, raise the limit of resolver.limits", ""}, again}
 	}
 	return f.adviceHere(again)
+}
+
+// unblock says how a name is let pass. Lists and policy zones do not know each other's exceptions.
+func (f *finding) unblock(name string) Advice {
+	if f.reply != nil && f.reply.Line == 0 && bytes.Contains(f.reply.Text, []byte("policy zone")) {
+		return Advice{"to let the name pass, put a zone of your own before the others in policy.rpz, with the record " + name + "ZONE CNAME rpz-passthru.", ""}
+	}
+	return Advice{"to let the name pass, add it to policy.allow_names, or to that of the client's view, and reload", "port53 reload"}
 }
 
 // forwarder reports whether it is a forwarder that failed.

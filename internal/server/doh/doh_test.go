@@ -235,6 +235,34 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
+// A question that is let go unanswered was a good one, whether that is known at once, or later.
+func TestUnanswered(t *testing.T) {
+	for what, n := range map[string]int{"at once": 0, "later": server.Pending} {
+		s := open(t, doh.Options{}, server.Limits{}, func(_ []byte, p *server.Peer, _ []byte) int {
+			if n == server.Pending {
+				to, err := p.Detach()
+				if err != nil {
+					t.Error(err)
+					return 0
+				}
+				to.Close()
+			}
+			return n
+		})
+		for _, two := range []bool{true, false} {
+			for _, method := range []string{"GET", "POST", "HEAD"} {
+				target, body, headers := encode(question(1)), []byte(nil), []string(nil)
+				if method == "POST" {
+					target, body, headers = "/dns-query", question(1), []string{"Content-Type", media}
+				}
+				if res, text := s.do(s.client(two), method, target, body, headers...); res.StatusCode != 503 {
+					t.Errorf("%s, %s, HTTP/2 %v: %s %q, want 503", what, method, two, res.Status, text)
+				}
+			}
+		}
+	}
+}
+
 // A body without a length ends at the bound as well.
 func TestEndlessBody(t *testing.T) {
 	s := open(t, doh.Options{}, server.Limits{}, nil)
