@@ -185,7 +185,8 @@ func (s *streams) printList(l *app.ListStatus) {
 			n, l.Stats.Skipped, l.Stats.NoRegex, l.Stats.Wrong)
 	}
 	if n := l.Stats.NoZone; n > 0 {
-		fmt.Fprintf(s.out, "  %s skipped (clients, servers, rpz-tcp-only, *.name and other types than A, AAAA and CNAME need policy.rpz)\n", count(n, "rule"))
+		fmt.Fprintf(s.out, "  %s skipped (clients, servers, rpz-tcp-only, *.name and other types than A, AAAA and CNAME need policy.rpz)\n",
+			count(n, "rule"))
 	}
 	for _, n := range l.Stats.Notes {
 		fmt.Fprintf(s.out, "  line %d: %s\n", n.Line, wire.Printable(n.Text))

@@ -333,7 +333,8 @@ func (f *finding) advice(t *Report) []Advice {
 // unblock says how a name is let pass. Lists and policy zones do not know each other's exceptions.
 func (f *finding) unblock(name string) Advice {
 	if f.reply != nil && f.reply.Line == 0 && bytes.Contains(f.reply.Text, []byte("policy zone")) {
-		return Advice{"to let the name pass, put a zone of your own before the others in policy.rpz, with the record " + name + "ZONE CNAME rpz-passthru.", ""}
+		record := name + "ZONE CNAME rpz-passthru."
+		return Advice{"to let the name pass, put a zone of your own before the others in policy.rpz, with the record " + record, ""}
 	}
 	return Advice{"to let the name pass, add it to policy.allow_names, or to that of the client's view, and reload", "port53 reload"}
 }
