@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"net/netip"
@@ -34,6 +35,7 @@ type udpSocket struct {
 	server   *Server
 	conn     *net.UDPConn
 	now      datagramNow
+	outbox   outbox
 	local    netip.Addr // the address bound, invalid for a wildcard
 	port     uint16
 	counters []traffic // one a worker
@@ -53,6 +55,7 @@ func (s *Server) newUDP(conn *net.UDPConn, local netip.Addr, workers int) *udpSo
 		counters: make([]traffic, workers),
 	}
 	u.now.bind(conn)
+	u.outbox.bind(u)
 	return u
 }
 
@@ -196,6 +199,9 @@ func (r *udpResponder) Reply(message []byte) error {
 	if len(message) > udpReply {
 		return ErrTooLong
 	}
+	if r.socket.outbox.put(message, r.control, r.to) {
+		return nil
+	}
 	count := &r.socket.server.laterUDP
 	if err := r.socket.now.send(message, r.control, r.to); err != nil {
 		count.unsent(1, err)
@@ -209,7 +215,7 @@ func (r *udpResponder) Reply(message []byte) error {
 }
 
 // Stream is Reply: a datagram leaves at once or not at all.
-func (r *udpResponder) Stream(message []byte) error { return r.Reply(message) }
+func (r *udpResponder) Stream(message []byte) error { return r.Reply(bytes.Clone(message)) }
 
 func (r *udpResponder) Close() {
 	r.once.Do(func() {

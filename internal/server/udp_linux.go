@@ -228,15 +228,21 @@ func (b *batcher) sender(i int) netip.Addr {
 	return netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(&b.name[i])).Addr)
 }
 
-// send sends the first k answers. One that cannot be sent is left out.
+// send sends the first k answers.
 func (b *batcher) send(fd uintptr, k int) {
-	sent, waited := 0, false
-	for at := 0; at < k; {
+	sendAll(fd, b.tx[:k], b.count, udpSendWait)
+	runtime.KeepAlive(b)
+}
+
+// sendAll sends answers. One that cannot be sent is left out. If there is no room, it waits once for so long at most.
+func sendAll(fd uintptr, tx []mmsghdr, count *traffic, wait time.Duration) {
+	sent, waited := 0, wait <= 0
+	for at := 0; at < len(tx); {
 		r, _, errno := syscall.RawSyscall6(
 			unix.SYS_SENDMMSG,
 			fd,
-			uintptr(unsafe.Pointer(&b.tx[at])),
-			uintptr(k-at),
+			uintptr(unsafe.Pointer(&tx[at])),
+			uintptr(len(tx)-at),
 			unix.MSG_DONTWAIT,
 			0,
 			0,
@@ -248,17 +254,17 @@ func (b *batcher) send(fd uintptr, k int) {
 		case errno == unix.EINTR:
 		case errno == unix.EAGAIN && !waited:
 			waited = true
-			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, int(udpSendWait.Milliseconds()))
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, int(wait.Milliseconds()))
 		case errno == unix.EAGAIN || errno == unix.ENOBUFS:
-			b.count.unsent(k-at, errno)
-			at = k
+			count.unsent(len(tx)-at, errno)
+			at = len(tx)
 		default: // about the first message: no route, a firewall, an address gone
-			b.count.unsent(1, errno)
+			count.unsent(1, errno)
 			at++
 		}
 	}
-	b.count.sent.Add(uint64(sent))
-	runtime.KeepAlive(b)
+	count.sent.Add(uint64(sent))
+	runtime.KeepAlive(tx)
 }
 
 // asked finds the packet information in a control message: the address that was
