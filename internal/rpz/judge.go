@@ -104,13 +104,15 @@ func (s *Searcher) alias(at, records int) (target, next, n int) {
 		if at = data + int(binary.BigEndian.Uint16(q.Reply[owner+8:])); at > len(q.Reply) {
 			break
 		}
-		switch t := wire.Type(binary.BigEndian.Uint16(q.Reply[owner:])); {
-		case t == wire.TypeCNAME && follow:
-			return data, at, n
+		t := wire.Type(binary.BigEndian.Uint16(q.Reply[owner:]))
+		switch {
 		case s.many > 0:
 			s.many++
 		case t == wire.TypeA, t == wire.TypeAAAA:
 			s.first, s.many = start, 1
+		}
+		if t == wire.TypeCNAME && follow {
+			return data, at, n
 		}
 	}
 	return -1, at, n
