@@ -30,7 +30,7 @@ local.example TXT "walled"
 alias.example CNAME garden.test.
 *.star.example CNAME *.garden.test.
 `)
-	r.write("two.zone", soaOf("1")+"24.0.100.51.198.rpz-ip CNAME .\nlate.example CNAME rpz-passthru.\n32.9.0.0.127.rpz-client-ip CNAME *.\n")
+	r.write("two.zone", soaOf("1")+"24.0.100.51.198.rpz-ip CNAME .\nlate.example CNAME rpz-passthru.\n32.9.0.0.127.rpz-client-ip CNAME *.\n@ NS lost\n")
 	text := filterYAML + `zones:
   - {name: one.rpz, file: one.zone}
   - {name: two.rpz, file: two.zone}
@@ -62,6 +62,9 @@ views:
 		}
 	}
 	check()
+	if z, ok := r.standing()["two.rpz."]; !ok || len(z.Problems) > 0 {
+		t.Errorf("its name server has no address, which nobody needs: %v, %+v", ok, z.Problems)
+	}
 	if got := r.ask("udp", "one.rpz. SOA +rd"); strings.Contains(got, "ns.one.rpz") {
 		t.Errorf("a client is answered from a policy zone: %q", got)
 	}

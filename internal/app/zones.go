@@ -108,6 +108,7 @@ func (o *sourcer) source(i int) zones.Source {
 		TLS:           o.sealed,
 		AllowNotify:   z.AllowNotify,
 		Forward:       z.Forward,
+		Policy:        c.IsPolicy(z),
 		Produces:      z.Catalog == "produce",
 		Qualifier:     z.Qualifier(),
 	}

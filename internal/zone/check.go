@@ -22,6 +22,9 @@ type Problem struct {
 	// Signature tells of a warning of a signature that is served otherwise than it was
 	// written, or not at all: who verifies the zone as it was written refuses it.
 	Signature bool
+
+	// NameServer tells of a warning that clients may not find a server of the zone, or of a delegation in it.
+	NameServer bool
 }
 
 func (b *Builder) problem(p Problem) {
@@ -263,10 +266,15 @@ func (c *compiler) checkTarget(id uint32, t wire.Type, r *rawRecord, found uint3
 		// Only name servers depend on addresses in this zone, and those of other
 		// delegations are theirs to warn of.
 	case flags&(flagCut|flagOccluded) != 0 || !ok && id != 0:
-		c.b.warn(r.pos, "%s NS: %s has no glue: add its address (RFC 1034, section 4.2.1)", text(c.owner), text(name))
+		c.lost(r.pos, "%s NS: %s has no glue: add its address (RFC 1034, section 4.2.1)", text(c.owner), text(name))
 	case c.b.owners.at(0).flags&flagWildcardChild == 0:
-		c.b.warn(r.pos, "%s NS: %s has no address in this zone", text(c.owner), text(name))
+		c.lost(r.pos, "%s NS: %s has no address in this zone", text(c.owner), text(name))
 	}
+}
+
+// lost warns of a name server that clients may not find.
+func (c *compiler) lost(pos Pos, format string, args ...any) {
+	c.b.problem(Problem{Warning: true, NameServer: true, Pos: pos, Text: fmt.Sprintf(format, args...)})
 }
 
 // String returns the problem in words, without its position.

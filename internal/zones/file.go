@@ -22,6 +22,7 @@ type file struct {
 	generate int
 	records  int
 	size     int64
+	policy   bool // nobody is answered from it, nor looks for its name servers
 }
 
 // Candidate implements [Origin]: the file is read again if the last verdict was bad, or if
@@ -48,7 +49,8 @@ func (f *file) Continues(prior Origin) bool {
 func (f *file) Traits() Traits { return Traits{} }
 
 func (f *file) equal(g *file) bool {
-	return string(f.apex) == string(g.apex) && f.path == g.path && f.generate == g.generate && f.records == g.records && f.size == g.size
+	return string(f.apex) == string(g.apex) && f.path == g.path && f.generate == g.generate && f.records == g.records && f.size == g.size &&
+		f.policy == g.policy
 }
 
 // A fileBasis is what a good verdict on a file rested on: how it was read, and each file
@@ -110,7 +112,7 @@ const bytesPerName = 64
 // Load reads and compiles the zone file of s. It returns no error: what is wrong is in the
 // problems.
 func Load(s Source, seed wire.Seed) Loaded {
-	return (&file{s.Apex, s.File, s.Generate, s.MaxRecords, s.MaxSize}).load(seed)
+	return s.file().load(seed)
 }
 
 func (f *file) load(seed wire.Seed) Loaded {
@@ -165,6 +167,9 @@ func (f *file) load(seed wire.Seed) Loaded {
 	}
 	z, problems := b.Build()
 	for _, p := range problems {
+		if f.policy && p.NameServer {
+			continue
+		}
 		at := Problem{File: f.path, Warning: p.Warning, Text: p.Text, Signature: p.Signature}
 		if p.Pos.Line > 0 {
 			at.File, at.Line, at.Col = files[p.Pos.File], int(p.Pos.Line), int(p.Pos.Col)

@@ -29,6 +29,26 @@ func logged(t *testing.T, o zones.Options) (*server, *bytes.Buffer) {
 
 func logTo(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
+// Nobody is answered from a policy zone: that its name servers have no addresses is not told. Other warnings are.
+func TestPolicyZoneIsLogged(t *testing.T) {
+	s, log := logged(t, zones.Options{})
+	soa := "$TTL 300\n@ SOA ns h 1 2h 1h 2w 5m\n@ NS ns\n@ NS ns.policy.test.\nads NS ns.ads\nout.example. A 192.0.2.1\n"
+	a := source(t, "policy.test.", write(t, t.TempDir(), "a.zone", soa))
+	lost := []string{"NS: ns.policy.test. has no address in this zone", "ads.policy.test. NS: ns.ads.policy.test. has no glue"}
+	for _, a.Policy = range []bool{false, true, false} { // what it is may change while its file stays
+		log.Reset()
+		s.load(a)
+		for _, text := range lost {
+			if strings.Contains(log.String(), text) == a.Policy {
+				t.Errorf("policy %v, %q: the log has\n%s", a.Policy, text, log.String())
+			}
+		}
+		if !strings.Contains(log.String(), "owner out.example. is outside the zone") {
+			t.Errorf("policy %v: the log has\n%s", a.Policy, log.String())
+		}
+	}
+}
+
 // TestLoadIsLogged has a load say in the log what became of each zone, and of many only how
 // many they are.
 func TestLoadIsLogged(t *testing.T) {

@@ -68,6 +68,7 @@ type Source struct {
 	NotifyBy      []policy.Rule  // may announce versions of a secondary zone as well, as each says
 	Stored        bool           // the zone has no file: its versions are in the store alone
 	Forward       bool           // updates of a secondary zone go to its primaries
+	Policy        bool           // it is a response policy zone: nobody is answered from it
 
 	Order wire.Order // in which the records of a set are sent
 
@@ -102,7 +103,11 @@ func (s *Source) origin() Origin {
 	case s.Produces:
 		return &catalogOrigin{apex: s.Apex, listed: s.Listed}
 	}
-	return &file{apex: s.Apex, path: s.File, generate: s.Generate, records: s.MaxRecords, size: s.MaxSize}
+	return s.file()
+}
+
+func (s *Source) file() *file {
+	return &file{apex: s.Apex, path: s.File, generate: s.Generate, records: s.MaxRecords, size: s.MaxSize, policy: s.Policy}
 }
 
 // changes reports whether the zone is changed by other ways than its origin: what is acknowledged of
