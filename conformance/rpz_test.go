@@ -89,6 +89,7 @@ func TestRPZ(t *testing.T) {
 	defer ns.Close()
 	net := newInternet(t, ns)
 	net.limited = true
+	net.questions = append(net.questions, longQuestions()...)
 	compared, acted := 0, 0
 	for _, c := range policyScenarios {
 		t.Run(c.name, func(t *testing.T) {
@@ -107,6 +108,25 @@ func TestRPZ(t *testing.T) {
 	if compared < 200 || acted < 200 {
 		t.Error("the laboratory is not what it should be")
 	}
+}
+
+// longQuestions are for names that have no room below the name of a policy zone, and some that just have.
+func longQuestions() (all []probe.Question) {
+	for _, zone := range []string{"wild.nsec.one.", "nothing.unsigned.two.", "wild.nsec3.three.", "wild.nsec.plain."} {
+		for _, octets := range []int{255, 250, 245, 244, 243, 220} {
+			name := zone
+			for left := octets - len(zone) - 1; left > 1; { // that are to be filled by labels
+				n := min(left, 64)
+				if left-n == 1 {
+					n -= 2 // one octet alone is no label
+				}
+				name = strings.Repeat("l", n-1) + "." + name
+				left -= n
+			}
+			all = append(all, probe.Question{Name: probe.MustName(name), Type: probe.TypeTXT, ID: uint16(len(all) + 1), RD: true})
+		}
+	}
+	return all
 }
 
 // comparePolicies asks the three for everything, and returns on how many questions the others agree, and how many of
@@ -214,6 +234,15 @@ www.nsec3.one CNAME .
 *.two CNAME .
 *.nsec3.three CNAME .
 *.plain A 192.0.2.78
+`}},
+	{"names without room", []string{`
+*.wild.nsec.one CNAME .
+*.nothing.unsigned.two CNAME *.
+llllllllllllllllllllllllllllllllllllllllllllllllllllllllllllll.wild.nsec3.three CNAME rpz-passthru.
+*.wild.nsec3.three CNAME .
+`, `
+*.three TXT "walled"
+* CNAME .
 `}},
 	{"servers by name", []string{`
 ns1.nsec.one.rpz-nsdname CNAME .
