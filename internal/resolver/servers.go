@@ -47,6 +47,7 @@ type NSFinder struct {
 // zones that are local. typ is what a client has asked of the name, and now the cache's time.
 //
 // A zone's servers are those that its parent named, and those that it names itself where that is known. Which
+// A parent may name more than are kept of it: then those that the zone names have to be known as well. Which
 // names are zones is told by these, by the SOA records of negative answers, and by who made signatures that
 // are good. What has expired is told of as well, for as long as the cache has it. What was asked for lately in
 // vain is taken for known.
@@ -84,7 +85,8 @@ func (v *NSFinder) walk() {
 func (v *NSFinder) zone(partition cache.Partition, n []byte) (known, stale bool) {
 	e, fresh := &v.entries[0], false
 	if v.from.Delegation(partition, n, v.now, e) {
-		known, fresh = true, !e.Stale
+		// Of more servers than are kept, the others are known from the zone itself.
+		known, fresh = len(e.Data) < v.config.Limits.NameServers, !e.Stale
 		for _, d := range e.Data {
 			if size, err := wire.CheckName(d); err == nil {
 				v.server(d[:size], d[size:])

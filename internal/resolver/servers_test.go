@@ -234,6 +234,42 @@ func (e *estate) sentTo(server string) (all, one int) {
 	return len(sent), one
 }
 
+// Of more servers than are kept of a delegation, none is forgotten: the zone itself is asked for all.
+func TestFindServersCrowd(t *testing.T) {
+	for servers, asks := range map[int]bool{5: false, 19: false, 21: true, 60: true} {
+		e := newEstate(t, nil)
+		defer e.r.Close()
+		com := "com. 3600 SOA a. b. 1 2 3 4 300\ncom. 3600 NS a.gtld.com.\na.gtld.com. 3600 A 198.51.100.2\nexample.com. 3600 NS ns.example.com.\nns.example.com. 3600 A 198.51.100.3\n"
+		own := "crowd.com. 300 SOA a. b. 1 2 3 4 300\nwww.crowd.com. 300 A 192.0.2.84\n"
+		for i := range servers {
+			record := fmt.Sprintf("crowd.com. 3600 NS ns%d.crowd.com.\nns%d.crowd.com. 3600 A 198.51.100.3\n", i, i)
+			com, own = com+record, own+record
+		}
+		e.zones[netip.MustParseAddr("198.51.100.2")] = nil
+		e.serve("com.", com, "198.51.100.2")
+		e.serve("crowd.com.", own, "198.51.100.3")
+		ask(t, e.r, "www.crowd.com.", wire.TypeA)
+		if got := e.find("crowd.com.", false); strings.Contains(got, "?") != asks {
+			t.Errorf("%d servers: before: %s", servers, got)
+		}
+		e.sent()
+		e.look("crowd.com.", false)
+		if sent := e.sent(); slices.Contains(sent, "198.51.100.3 crowd.com. NS") != asks || len(sent) > 1 {
+			t.Errorf("%d servers: it asked %q", servers, sent)
+		}
+		got := strings.Fields(e.find("crowd.com.", false))
+		for i := range servers {
+			if !slices.Contains(got, fmt.Sprintf("ns%d.crowd.com.", i)) {
+				t.Errorf("%d servers: no word of number %d: %q", servers, i, got)
+				break
+			}
+		}
+		if slices.Contains(got, "?") {
+			t.Errorf("%d servers: after: %q", servers, got)
+		}
+	}
+}
+
 // Zones that name many servers in other zones do not make the resolver ask much (NXNSAttack, CVE-2020-12662),
 // neither for servers that are not there nor for those that are.
 func TestFindServersHostile(t *testing.T) {
