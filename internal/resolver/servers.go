@@ -46,8 +46,8 @@ type NSFinder struct {
 // set of their addresses. Servers of the root and of top-level domains are not among them, nor are those of
 // zones that are local. typ is what a client has asked of the name, and now the cache's time.
 //
-// A zone's servers are those that its parent named, and those that it names itself where that is known. Which
-// A parent may name more than are kept of it: then those that the zone names have to be known as well. Which
+// A zone's servers are those that its parent named, and those that it names itself where that is known. A
+// parent may name more than are kept of it: then those that the zone names have to be known as well. Which
 // names are zones is told by these, by the SOA records of negative answers, and by who made signatures that
 // are good. What has expired is told of as well, for as long as the cache has it. What was asked for lately in
 // vain is taken for known.
