@@ -615,6 +615,7 @@ func (a *assembly) finish() (*Result, error) {
 		if a.result.Zone, _ = a.have.Apply(a.result.Deltas...); a.result.Zone == nil {
 			return nil, errNotIXFR
 		}
+		a.result.Deltas = a.have.Exact(a.result.Zone, a.result.Deltas)
 	default:
 		return &a.result, nil
 	}

@@ -67,6 +67,7 @@ type Builder struct {
 	chunks  [][]byte
 	records int
 	signed  bool // one of them is a signature
+	altered bool // one of them is not in the zone as it was given
 
 	split      wire.SplitName
 	lastValid  bool   // split is the owner of the record added last, and in the zone
@@ -230,6 +231,7 @@ func (b *Builder) Add(r *Record) {
 		b.split.Set(r.Owner)
 		b.last, b.lastHidden = noOwner, noOwner
 		if b.lastValid = b.inZone(); !b.lastValid {
+			b.altered = true
 			b.warn(r.Pos, "owner %s is outside the zone %s: record left out", text(r.Owner), text(b.apexName))
 			return
 		}
@@ -455,6 +457,7 @@ func (b *Builder) Build() (*Zone, []Problem) {
 	if b.failed() {
 		return nil, b.problems
 	}
+	z.altered = b.altered
 	if z.names >= minPatched && !z.HasNSEC3() && len(c.missing) < maxMissing && len(b.hidden) == 0 {
 		z.line = &line{last: z, missing: c.missing}
 	}
@@ -497,7 +500,7 @@ func (b *Builder) leaveOut() {
 			)
 		}
 		o.flags |= ownerNSEC3
-		o.head, left = 0, true
+		o.head, left, b.altered = 0, true, true
 	}
 	if left {
 		b.rehash(len(b.table))

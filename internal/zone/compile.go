@@ -128,6 +128,7 @@ func (c *compiler) draft(id uint32, group []rawRecord) {
 		n++
 	}
 	if n == 0 {
+		c.b.altered = true
 		c.b.warnSignature(group[0].pos, nothingSigned, text(c.owner), wire.Type(binary.BigEndian.Uint16(group[0].data)))
 		return
 	}
@@ -139,9 +140,11 @@ func (c *compiler) draft(id uint32, group []rawRecord) {
 	for i := range n {
 		r := &group[i]
 		if !c.distinct(t, group[:i], r) {
+			c.b.altered = true
 			continue
 		}
 		if r.ttl != ttl {
+			c.b.altered = true
 			c.b.warn(r.pos, "%s %s: TTL %d differs from the first record's, %d, which is used for the whole RRset (RFC 2181, section 5.2)",
 				text(c.owner), t, r.ttl, ttl)
 		}
@@ -153,9 +156,11 @@ func (c *compiler) draft(id uint32, group []rawRecord) {
 	for i := n; i < len(group); i++ {
 		r := &group[i]
 		if !c.distinct(wire.TypeRRSIG, group[n:i], r) {
+			c.b.altered = true
 			continue
 		}
 		if r.ttl != ttl {
+			c.b.altered = true
 			c.b.warnSignature(
 				r.pos,
 				"%s: TTL %d of the RRSIG over %s differs from the RRset's, %d, which is used for both (RFC 4034, section 3)",

@@ -328,6 +328,22 @@ func (z *Zone) apply(deltas []*Delta) (*Zone, []Problem) {
 	return next, problems
 }
 
+// Exact returns the differences that lead from z to next, which Apply made of deltas: these, or where the
+// compiler left a record of them out or changed its TTL, one that says what came of them. Whoever follows by
+// differences has what is served then, and each version can be made again.
+func (z *Zone) Exact(next *Zone, deltas []*Delta) []*Delta {
+	if !next.altered || len(deltas) == 0 {
+		return deltas
+	}
+	d := Diff(z, next)
+	if d == nil {
+		return deltas
+	}
+	last := deltas[len(deltas)-1]
+	d.By, d.At = last.By, last.At
+	return []*Delta{d}
+}
+
 // Preview does what Apply does, for somebody who only wants to know: the version that comes of it is not
 // one to go on from.
 func (z *Zone) Preview(deltas ...*Delta) (*Zone, []Problem) {

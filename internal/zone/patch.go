@@ -348,7 +348,7 @@ func (p *patcher) compile() bool {
 		return false
 	}
 	next.root = c.nodes[0]
-	next.nsec = z.editNSEC(p.edits)
+	next.nsec, next.altered = z.editNSEC(p.edits), b.altered
 	c.resolve()
 	next.waste += z.nodeSize(z.negative)
 	c.negative()

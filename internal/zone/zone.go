@@ -53,6 +53,7 @@ type Zone struct {
 	negativeTTL uint32
 	negative    Node // a node of its own with the SOA as negative answers carry it (RFC 2308, section 3)
 	records     int
+	altered     bool // see Exact
 
 	notes *Notes // see notes.go
 
@@ -82,9 +83,19 @@ func (z *Zone) Size() int {
 	return len(z.data) + 8*len(z.index) + 8*len(z.over) + z.nsec.size() + z.nsec3.size()
 }
 
-// Signed reports whether the zone arrived with NSEC or NSEC3 records and
-// signatures at its apex.
+// Signed reports whether the zone has NSEC or NSEC3 records.
 func (z *Zone) Signed() bool { return z.nsec.any() || z.nsec3.any() }
+
+// ComesSigned reports whether the zone has what no signed zone lacks: keys, a signature over its SOA record,
+// and proofs of what there is not. A stray record of these does not make it a signed zone.
+func (z *Zone) ComesSigned() bool {
+	if !z.Signed() {
+		return false
+	}
+	var soa Unpacked
+	_, keys := z.RRset(z.root, wire.TypeDNSKEY)
+	return keys && z.UnpackType(&soa, z.root, wire.TypeSOA) && len(soa.Sigs) > 0
+}
 
 // Root returns the apex's node.
 func (z *Zone) Root() Node { return z.root }
