@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"port53/internal/dnstest"
 	"port53/internal/wire"
 )
 
@@ -29,7 +30,7 @@ func TestManyRecords(t *testing.T) {
 			had := newRRset(owner, wire.TypeA)
 			had.Records = slices.Clone(extend.records)
 			from := time.Now()
-			if repeated(extend.records) != nil {
+			if repeated(wire.TypeA, extend.records) != nil {
 				t.Fatal("a record is there twice")
 			}
 			s, err := extend.apply(had)
@@ -62,8 +63,17 @@ func TestRepeated(t *testing.T) {
 	if err := c.readRecords(ttl, list("b.test.", "c.test.", "B.test.")); err == nil || fmt.Sprint(err) != `Duplicate record in RRset a.test. IN NS with content "B.test"` {
 		t.Error(err)
 	}
-	had := []record{{Content: "b.test."}, {Content: "C.test."}, {Content: "d.test."}}
-	if left := without(had, []record{{Content: "c.test."}, {Content: "D.test."}}); len(left) != 1 || left[0].Content != "b.test." {
+	of := func(names ...string) (list []record) {
+		for _, n := range names {
+			list = append(list, record{Content: n, data: dnstest.Name(t, n)})
+		}
+		return list
+	}
+	if left := without(wire.TypeNS, of("b.test.", "C.test.", "d.test."), of("c.test.", "D.test.")); len(left) != 1 || left[0].Content != "b.test." {
 		t.Error(left)
+	}
+	c.t = wire.TypeTXT // in which case counts
+	if c.records = nil; c.readRecords(ttl, list(`"v"`, `"V"`)) != nil || len(c.records) != 2 {
+		t.Error("texts that differ in case are taken for one")
 	}
 }

@@ -132,17 +132,17 @@ func (c *change) readRecords(d document, list []document) error {
 	if exclusive(c.t) && len(c.records) > 1 {
 		return invalid(c.text() + " has more than one record")
 	}
-	if r := repeated(c.records); r != nil {
+	if r := repeated(c.t, c.records); r != nil {
 		return invalid("Duplicate record in " + c.text() + " with content \"" + shortContent(r.Content) + "\"")
 	}
 	return nil
 }
 
 // repeated returns a record that is there before in a list, or nil. A request has room for very many.
-func repeated(list []record) *record {
+func repeated(t wire.Type, list []record) *record {
 	seen := make(map[string]bool, len(list))
 	for i := range list {
-		key := strings.ToLower(list[i].Content)
+		key := list[i].key(t)
 		if seen[key] {
 			return &list[i]
 		}
@@ -151,13 +151,16 @@ func repeated(list []record) *record {
 	return nil
 }
 
+// key tells a record of a type from others: case counts but in those names in which it does not.
+func (r *record) key(t wire.Type) string { return string(wire.AppendCanonical(nil, t, r.data)) }
+
 // without returns a list without those that another has.
-func without(list, gone []record) []record {
+func without(t wire.Type, list, gone []record) []record {
 	has := make(map[string]bool, len(gone))
-	for _, r := range gone {
-		has[strings.ToLower(r.Content)] = true
+	for i := range gone {
+		has[gone[i].key(t)] = true
 	}
-	return slices.DeleteFunc(list, func(r record) bool { return has[strings.ToLower(r.Content)] })
+	return slices.DeleteFunc(list, func(r record) bool { return has[r.key(t)] })
 }
 
 // apply returns a set as the change leaves it.
@@ -172,12 +175,12 @@ func (c *change) apply(had *rrset) (*rrset, error) {
 			s.Records, s.TTL = c.records, c.ttl
 		}
 	case "EXTEND":
-		s.Records = append(without(s.Records, c.records), c.records...)
+		s.Records = append(without(c.t, s.Records, c.records), c.records...)
 		if c.sets && len(c.records) > 0 {
 			s.TTL = c.ttl
 		}
 	case "PRUNE":
-		s.Records = without(s.Records, c.records)
+		s.Records = without(c.t, s.Records, c.records)
 	}
 	if c.says {
 		s.Comments = c.comments
@@ -239,13 +242,14 @@ func (c *call) planned(apex []byte, changes []*change) zones.Plan {
 	}
 }
 
-// clash reports whether a set that was changed cannot stand beside others of its name.
+// clash reports whether a set that was changed cannot stand beside others of its name. Proofs can
+// (RFC 4034, section 4); who may write such is for the zone to say.
 func (c *change) clash(types map[wire.Type]bool) error {
 	if c.kind == "DELETE" || !types[c.t] {
 		return nil
 	}
 	for t, there := range types {
-		if there && t != c.t && (t == wire.TypeCNAME || c.t == wire.TypeCNAME) && t != wire.TypeRRSIG && t != wire.TypeNSEC {
+		if there && t != c.t && (t == wire.TypeCNAME || c.t == wire.TypeCNAME) && !authority.Proof(t) && !authority.Proof(c.t) {
 			return invalid(c.text() + ": Conflicts with pre-existing RRset")
 		}
 	}

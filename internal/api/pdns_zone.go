@@ -456,7 +456,8 @@ func (c *call) firstOf(d document, apex []byte, info *zoneInfo) (*zones.First, e
 	if len(soa.Records) != 1 || soa.Records[0].Disabled {
 		return nil, invalid("a zone without a SOA record cannot be served")
 	}
-	if !strings.EqualFold(info.SOAEditAPI, "SOA-EDIT") || info.SOAEdit != "" {
+	comesSigned := has(wire.TypeDNSKEY) != nil && has(wire.TypeRRSIG) != nil // its serial is signed as well
+	if !comesSigned && (!strings.EqualFold(info.SOAEditAPI, "SOA-EDIT") || info.SOAEdit != "") {
 		data := soa.Records[0].data
 		soa.Records[0].data = zone.WithSerial(data, serialAfter(info.SOAEditAPI, info.SOAEdit, zone.SerialOf(data), c.now))
 	}

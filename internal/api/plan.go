@@ -41,7 +41,11 @@ func ownPlan(c *call) error {
 	if err != nil {
 		return err
 	}
-	t, err := c.zones.DryRun(v.Key, c.matching(c.planned(v.Apex, changes)))
+	plan, err := c.matching(c.planned(v.Apex, changes))
+	if err != nil {
+		return err
+	}
+	t, err := c.zones.DryRun(v.Key, plan)
 	if err != nil {
 		return err
 	}
@@ -377,19 +381,13 @@ func ownUndo(c *call) error {
 			return err
 		}
 	}
-	var base *uint32
-	if text := c.r.Header.Get("If-Match"); text != "" && text != "*" {
-		n, err := strconv.ParseUint(text[min(1, len(text)):max(1, len(text)-1)], 10, 32)
-		if err != nil {
-			return &problem{status: http.StatusBadRequest, text: "If-Match is not an ETag of the zone"}
-		}
-		serial := uint32(n)
-		base = &serial
-	}
-	e, err := c.zones.Undo(v.Key, c.by(), point, base)
+	fits, err := c.versions()
 	if err != nil {
-		var refused *zones.Refusal
-		if base != nil && !errors.As(err, &refused) {
+		return err
+	}
+	e, err := c.zones.Undo(v.Key, c.by(), point, fits)
+	if err != nil {
+		if errors.Is(err, zones.ErrVersion) {
 			return &problem{status: http.StatusPreconditionFailed, text: err.Error()}
 		}
 		return err

@@ -237,7 +237,7 @@ func (c *call) statusOf(v *zones.Snapshot) zoneStatus {
 	if c.admin(v.Apex) == nil { // as at /api, where metadata says who may have the zone
 		s.Metadata = info.Metadata
 	}
-	s.Editable = v.Zone != nil && v.Status.Role != "secondary" && !v.Status.Frozen && !v.Zone.Signed()
+	s.Editable = v.Zone != nil && v.Status.Role != "secondary" && !v.Status.Frozen && !(v.Zone.Signed() && v.Served == v.Zone)
 	if v.Status.Signing != nil {
 		s.Unsigned = serialOf(v.Zone)
 	}
@@ -439,18 +439,46 @@ func (c *call) changesOf(apex []byte, list []editSet) ([]*change, error) {
 	return c.readChanges(apex, docs)
 }
 
-// matching returns a plan that is refused if the version is another than the one that the request is for.
-func (c *call) matching(plan zones.Plan) zones.Plan {
-	want := c.r.Header.Get("If-Match")
-	if want == "" || want == "*" {
-		return plan
+// matching returns a plan that is refused if the version is another than those that the request is for.
+func (c *call) matching(plan zones.Plan) (zones.Plan, error) {
+	fits, err := c.versions()
+	if err != nil || fits == nil {
+		return plan, err
 	}
 	return func(now *authority.Updater, notes *zone.Notes) (zones.Changes, error) {
-		if have := fmt.Sprintf(`"%d"`, now.Serial()); have != want {
-			return zones.Changes{}, &problem{status: http.StatusPreconditionFailed, text: "the zone has changed: its version is " + have}
+		if !fits(now.Serial()) {
+			text := fmt.Sprintf(`the zone has changed: its version is "%d"`, now.Serial())
+			return zones.Changes{}, &problem{status: http.StatusPreconditionFailed, text: text}
 		}
 		return plan(now, notes)
+	}, nil
+}
+
+// versions returns what tells the versions that If-Match names, nil if it says nothing or that any will do. It may
+// be there several times, and each name several versions; weak ones are never the same (RFC 9110, section
+// 13.1.1).
+func (c *call) versions() (fits func(serial uint32) bool, err error) {
+	lines := c.r.Header.Values("If-Match")
+	rest := strings.Join(lines, ",")
+	if len(lines) == 0 || strings.TrimSpace(rest) == "*" {
+		return nil, nil
 	}
+	tags := map[string]bool{}
+	for {
+		if rest = strings.TrimLeft(rest, " \t,"); rest == "" {
+			break
+		}
+		tag, weak := strings.CutPrefix(rest, "W/")
+		end := strings.IndexByte(tag[min(1, len(tag)):], '"') + 2
+		if tag == "" || tag[0] != '"' || end < 2 || end < len(tag) && !strings.ContainsRune(" \t,", rune(tag[end])) {
+			text := `If-Match is not an ETag of the zone, such as "7", nor a list of such`
+			return nil, &problem{status: http.StatusBadRequest, text: text}
+		}
+		if rest = tag[end:]; !weak {
+			tags[tag[:end]] = true
+		}
+	}
+	return func(serial uint32) bool { return tags[fmt.Sprintf(`"%d"`, serial)] }, nil
 }
 
 // changesAsked returns the zone of a request, and the changes to it that the request is about: at
@@ -476,7 +504,11 @@ func ownEdit(c *call) error {
 	if err != nil {
 		return err
 	}
-	e, err := c.edit(v.Key, c.matching(c.planned(v.Apex, changes)))
+	plan, err := c.matching(c.planned(v.Apex, changes))
+	if err != nil {
+		return err
+	}
+	e, err := c.edit(v.Key, plan)
 	if err != nil {
 		return err
 	}

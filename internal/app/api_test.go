@@ -41,7 +41,7 @@ func (r *running) do(as, method, path, body string, headers ...string) (status i
 	}
 	req.Header.Set("X-API-Key", as+"-secret")
 	for i := 0; i+1 < len(headers); i += 2 {
-		req.Header.Set(headers[i], headers[i+1])
+		req.Header.Add(headers[i], headers[i+1])
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -175,7 +175,7 @@ func (s *zoneSigner) Sign(ctx context.Context, seed wire.Seed, have, plain *zone
 		}, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, unfit(err)
 	}
 	s.tell(v)
 	return &zones.Signed{
@@ -187,6 +187,19 @@ func (s *zoneSigner) Sign(ctx context.Context, seed wire.Seed, have, plain *zone
 		Alerts:  v.Alerts,
 		Expires: v.Signed.Expires,
 	}, nil
+}
+
+// unfit tells apart the errors of a signer that the records of the zone are to blame for.
+func unfit(err error) error {
+	if errors.Is(err, signer.ErrContent) {
+		return &zones.Unfit{Err: err}
+	}
+	return err
+}
+
+// Try implements [zones.Signer].
+func (s *zoneSigner) Try(ctx context.Context, seed wire.Seed, have, plain *zone.Zone) error {
+	return s.stage.Try(ctx, seed, have, plain, time.Now())
 }
 
 // Same implements [zones.Signer].

@@ -3,6 +3,7 @@ package authority
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"slices"
 
 	"port53/internal/wire"
@@ -17,6 +18,8 @@ import (
 // records, and not as the one times the other: a message has up to 6,000 records, and its
 // sender is only known to have a key.
 type Updater struct {
+	SignedHere bool // this server signs the zone
+
 	zone   *zone.Zone
 	serial uint32
 	names  map[string]*updated // as they are now, of those names that were looked at
@@ -166,8 +169,8 @@ func (u *Updater) prescan(m *wire.Message, may func([]byte, wire.Type) bool) (wi
 			return wire.NotZone, text + " is not in the zone"
 		case bad:
 			return wire.FormErr, "the update of " + text + " is malformed"
-		case proof(rr.Type):
-			return wire.Refused, rr.Type.String() + " records are made by whoever signs the zone, and not by updates"
+		case Unwritable(rr.Type, u.SignedHere) != nil:
+			return wire.Refused, Unwritable(rr.Type, u.SignedHere).Error()
 		case rr.Class == wire.ClassANY && rr.Type == wire.TypeANY:
 			if t, ok := u.mayEmpty(rr.Owner, may); !ok {
 				return wire.Refused, "the key may not change " + t.String() + " of " + text
@@ -193,10 +196,27 @@ func (u *Updater) mayEmpty(name []byte, may func([]byte, wire.Type) bool) (wire.
 	return 0, true
 }
 
-// proof reports whether records of a type come of signing a zone. They say what the whole
-// zone has, so that no update may bring or take them by itself (RFC 3007, section 3.1.1,
+// Unwritable returns why a change may not have records of a type, or nil; signedHere says whether this server
+// signs the zone. It is the one rule for all who change a zone by its records: update messages, both APIs, and
+// the commands that use these.
+//
+// What says of the whole zone which records it has comes of signing alone ([Proof]). NSEC3PARAM says of a zone that
+// is signed here how that is done, which its policy decides. DNSKEY, CDS and CDNSKEY records are those of
+// another signer, of a zone that has several (RFC 8901), and a ZONEMD record has one made.
+func Unwritable(t wire.Type, signedHere bool) error {
+	switch {
+	case Proof(t):
+		return errors.New(t.String() + " records are made by whoever signs the zone, and not by updates")
+	case t == wire.TypeNSEC3PARAM && signedHere:
+		return errors.New("this server makes the zone's NSEC3PARAM record: its DNSSEC policy says how absence is proven")
+	}
+	return nil
+}
+
+// Proof reports whether records of a type come of signing a zone. They say what the whole
+// zone has, so that no change may bring or take them by itself (RFC 3007, section 3.1.1,
 // which has SIG and NXT; RFC 4035, section 2).
-func proof(t wire.Type) bool {
+func Proof(t wire.Type) bool {
 	switch t {
 	case wire.TypeNSEC, wire.TypeNSEC3, wire.TypeRRSIG, wire.TypeNXT, wire.TypeSIG:
 		return true

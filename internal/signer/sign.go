@@ -131,7 +131,7 @@ func strip(z *zone.Zone) (stripped *zone.Zone, digest bool, err error) {
 	})
 	stripped, problems := b.Build()
 	if stripped == nil {
-		return nil, false, fmt.Errorf("the zone without its signatures has errors: %s", problems[0].Text)
+		return nil, false, contentError{fmt.Errorf("the zone without its signatures has errors: %s", problems[0].Text)}
 	}
 	return stripped, digest, nil
 }
@@ -240,7 +240,9 @@ func (s *signing) chain() error {
 	s.hashNames()
 	for i := 1; i < len(s.hashes); i++ {
 		if s.hashes[i].hash == s.hashes[i-1].hash {
-			return fmt.Errorf("%s and %s have one NSEC3 hash", text(s.name(int(s.hashes[i].place))), text(s.name(int(s.hashes[i-1].place))))
+			return contentError{fmt.Errorf(
+				"%s and %s have one NSEC3 hash", text(s.name(int(s.hashes[i].place))), text(s.name(int(s.hashes[i-1].place))),
+			)}
 		}
 	}
 	// The owners of NSEC3 records lie among the names right below the apex.
@@ -507,15 +509,28 @@ func (w *signWorker) sets(p *piece, n zone.Node) {
 		for i := range w.z.Sets(n) {
 			w.z.Unpack(&w.u, n, i)
 			if w.u.Type == wire.TypeDS && !cut && !hidden {
-				p.err = fmt.Errorf(
-					"%s DS: not a delegation: wrong owner name, or missing NS records (RFC 4035, section 2.4)",
-					text(w.lower),
-				)
+				p.err = notDelegated(w.lower)
 				return
 			}
 			w.emit(p, &w.u.RRset, !hidden && (!cut || atCut(w.u.Type)))
 		}
 	}
+}
+
+// notDelegated is the error of DS records at a name that is no delegation.
+func notDelegated(name []byte) error {
+	return contentError{fmt.Errorf("%s DS: not a delegation: wrong owner name, or missing NS records (RFC 4035, section 2.4)", text(name))}
+}
+
+// misplaced returns the error of the first DS records of a zone that are not at a delegation.
+func misplaced(z *zone.Zone) (err error) {
+	z.EachSet(func(n zone.Node, set *zone.RRset) bool {
+		if set.Type == wire.TypeDS && n != z.Root() && !z.IsCut(n) && !z.Occluded(n) {
+			err = notDelegated(wire.Lower(nil, z.AppendName(nil, n)))
+		}
+		return err == nil
+	})
+	return err
 }
 
 // typesAt returns the types of a name that the zone has authority for, as it will be, in rising

@@ -103,7 +103,7 @@ func (s *Stage) SignChanges(
 	changes []*zone.Delta,
 	now time.Time,
 ) (*Version, error) {
-	if plain.Signed() && s.From == "" {
+	if s.foreign(plain, now) {
 		return nil, s.elsewhere(have, plain, now)
 	}
 	if have != nil && fromFuture(have, now) {
@@ -192,6 +192,9 @@ func (s *Stage) keySet(v *Version, plain *zone.Zone, keys []*Key, now time.Time)
 		return nil, nil
 	}
 	set, err := newKeySet(plain, keys, v.Lifecycle.uses(), now)
+	if _, others := plain.RRset(plain.Root(), wire.TypeDNSKEY); err != nil && others && !errors.Is(err, ErrNoKeys) {
+		err = contentError{err}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -236,6 +239,68 @@ func (s *Stage) online(v *Version, set *keySet, keys []*Key) error {
 	return nil
 }
 
+// foreign reports whether a zone comes signed, by others than this server: an export of what it served is
+// signed by keys that it has. Stray records of a signed zone are none of a signer, and are replaced.
+func (s *Stage) foreign(plain *zone.Zone, now time.Time) bool {
+	if s.From != "" || !plain.ComesSigned() {
+		return false
+	}
+	_, keys, err := s.open(now.Round(0).UTC().Truncate(time.Second))
+	if err != nil {
+		return true // nothing can be signed; what comes is judged by what the parent has
+	}
+	var u zone.Unpacked
+	plain.UnpackType(&u, plain.Root(), wire.TypeDNSKEY)
+	return !slices.ContainsFunc(u.Data, func(d []byte) bool {
+		return slices.ContainsFunc(keys, func(k *Key) bool { return k.madeOf(wire.TypeDNSKEY, d) })
+	})
+}
+
+// ErrContent is what the errors are of a version that the records of the plain zone are to blame for.
+var ErrContent = errors.New("records of the zone are to blame")
+
+// A contentError is one of these, with a text of its own.
+type contentError struct{ error }
+
+// Is has errors.Is find ErrContent.
+func (contentError) Is(target error) bool { return target == ErrContent }
+
+// Try returns why plain could not be signed, as far as its records are to blame, and changes nothing: no key
+// is made, no state remembered. have is the signed version that there is. A large zone is gone through and not
+// signed, as the server does not verify it whole either.
+func (s *Stage) Try(ctx context.Context, seed wire.Seed, have, plain *zone.Zone, now time.Time) error {
+	if s.foreign(plain, now) {
+		return nil
+	}
+	now = now.Round(0).UTC().Truncate(time.Second)
+	life, keys, err := s.open(now)
+	if err != nil || life.Unsigned || s.attach(life, keys) != nil {
+		return nil // that is not for the records to mend
+	}
+	v := &Version{Lifecycle: life}
+	switch _, err := s.keySet(v, plain, keys, now); {
+	case errors.Is(err, ErrContent):
+		return err
+	case err != nil:
+		return nil
+	case plain.Names() > fewSignatures:
+		return misplaced(plain)
+	}
+	serial := plain.Serial()
+	if err := s.sign(ctx, v, seed, have, plain, keys, serial, now); err != nil {
+		return content(err)
+	}
+	return content(s.check(v, now))
+}
+
+// content returns an error if it is of the records of a zone.
+func content(err error) error {
+	if errors.Is(err, ErrContent) {
+		return err
+	}
+	return nil
+}
+
 // elsewhere returns ErrSigned, unless the zone that comes signed is worse than what is served.
 func (s *Stage) elsewhere(have, plain *zone.Zone, now time.Time) error {
 	life, err := s.load()
@@ -250,6 +315,10 @@ func (s *Stage) elsewhere(have, plain *zone.Zone, now time.Time) error {
 
 // unsigned makes plain, with a serial, the version.
 func (v *Version) unsigned(plain *zone.Zone, serial uint32) error {
+	plain, _, err := strip(plain)
+	if err != nil {
+		return err
+	}
 	v.Zone, v.Signed = plain, Signed{Serial: serial, TTL: v.Lifecycle.TTL.Seconds, KeyTTL: v.Lifecycle.KeyTTL.Seconds}
 	if plain.Serial() == serial {
 		return nil
@@ -401,7 +470,7 @@ func (s *Stage) sign(
 	}
 	z, problems := b.Build()
 	if z == nil {
-		return fmt.Errorf("the signed zone cannot be served: %v", problems)
+		return contentError{fmt.Errorf("the signed zone cannot be served: %v", problems)}
 	}
 	v.Zone, v.Signed = z, *signed
 	return nil
@@ -418,7 +487,7 @@ func (s *Stage) check(v *Version, now time.Time) error {
 	}
 	for _, f := range verdict.Faults {
 		if !f.Warning {
-			return fmt.Errorf("the signed zone failed verification and is not served: %s", f)
+			return contentError{fmt.Errorf("the signed zone failed verification and is not served: %s", f)}
 		}
 	}
 	return nil

@@ -68,11 +68,11 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return r.Why }
 
-// planned makes the difference of a plan, in a batch of which notes are what it has made of these.
+// planned makes the difference of a plan, in a batch of which notes are what it has made of these. z.mu is held.
 func (u *update) planned(
+	z *managed,
 	updater *authority.Updater,
 	notes *zone.Notes,
-	source *Source,
 	next func(uint32) uint32,
 ) (*zone.Delta, wire.Rcode, string) {
 	c, err := u.plan(updater, notes)
@@ -82,12 +82,17 @@ func (u *update) planned(
 	}
 	switch {
 	case err != nil:
-	case len(c.Sets) > 0 && !source.changes():
+	case len(c.Sets) > 0 && z.elsewhere():
+		return nil, wire.Refused, errElsewhere.Error()
+	case len(c.Sets) > 0 && !z.source.changes():
 		return nil, wire.Refused, "the zone is loaded from its file only, so a change would be lost at a restart: add a " +
 			"grant to change it, or edit the file"
 	case c.Serial == serial && len(c.Sets) == 0, zone.Newer(c.Serial, serial):
 	default:
 		err = errBackwards
+	}
+	for i := 0; err == nil && i < len(c.Sets); i++ {
+		err = authority.Unwritable(c.Sets[i].Type, updater.SignedHere)
 	}
 	if err != nil {
 		u.err = err
@@ -100,17 +105,6 @@ func (u *update) planned(
 		}
 	}
 	return d, wire.NoError, ""
-}
-
-// recordless reports whether a batch has nothing but plans, which a zone is given that has its records
-// from elsewhere: notes alone may change then.
-func recordless(batch []*update) bool {
-	for _, u := range batch {
-		if u.plan == nil {
-			return false
-		}
-	}
-	return true
 }
 
 // A First is the first version of a zone that is made here.
@@ -132,6 +126,11 @@ func (m *Manager) Build(apex []byte, f *First) (*zone.Zone, []zone.Problem) {
 	}
 	z, problems := b.Build()
 	if z != nil {
+		if t, found := stray(z); found {
+			return nil, append(problems, zone.Problem{
+				Text: t.String() + " records are made by whoever signs the zone: give a zone that is signed as a whole, or none of them",
+			})
+		}
 		z = z.WithNotes(z.Notes().With(f.Notes...))
 	}
 	return z, problems

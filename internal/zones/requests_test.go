@@ -124,6 +124,8 @@ func (f *faulty) Sign(_ context.Context, _ wire.Seed, _, plain *zone.Zone, _ []*
 	return &zones.Signed{Zone: plain}, nil
 }
 
+func (*faulty) Try(context.Context, wire.Seed, *zone.Zone, *zone.Zone) error { return nil }
+
 func (f *faulty) Same(zones.Signer) bool { return true }
 
 // TestFaultIsContained has a fault in the middle of an update: it is refused, said in the

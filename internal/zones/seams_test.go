@@ -126,6 +126,8 @@ func (m *marker) Sign(_ context.Context, _ wire.Seed, _, plain *zone.Zone, _ []*
 	return &zones.Signed{Zone: plain}, m.fail
 }
 
+func (*marker) Try(context.Context, wire.Seed, *zone.Zone, *zone.Zone) error { return nil }
+
 func (m *marker) Same(zones.Signer) bool { return true }
 
 // events are what happened, in order.

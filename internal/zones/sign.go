@@ -24,6 +24,10 @@ type Signer interface {
 	// nil: they are not known. On an error plain is refused.
 	Sign(ctx context.Context, seed wire.Seed, have, plain *zone.Zone, changes []*zone.Delta) (*Signed, error)
 
+	// Try returns why plain could not be signed, as far as its records are to blame, and changes nothing. have is
+	// as with Sign.
+	Try(ctx context.Context, seed wire.Seed, have, plain *zone.Zone) error
+
 	// Same reports whether another signer would sign alike: the signatures that are there count
 	// on then.
 	Same(other Signer) bool

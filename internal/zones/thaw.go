@@ -85,7 +85,7 @@ func (m *Manager) takeFile(ctx context.Context, z *managed, f *file, t *ThawResu
 			if now == nil {
 				return fmt.Errorf("its file cannot be loaded, the zone stays frozen: %v", problems)
 			}
-			t.Raised = true
+			t.Raised, d = true, z.zone.Exact(now, []*zone.Delta{d})[0]
 			c = &Candidate{Zone: now, Deltas: []*zone.Delta{d}, Problems: c.Problems, Basis: basis, Digest: DigestIgnored}
 		} else {
 			d = nil

@@ -112,12 +112,16 @@ func (p *past) oldest() string {
 // errMoved is why a plan is made again: the zone has another version by now.
 var errMoved = errors.New("the zone kept changing meanwhile")
 
+// ErrVersion is why an undo that is for some versions is refused.
+var ErrVersion = errors.New("the zone has changed")
+
 // undoTries is how often an undo is made again since somebody else was quicker.
 const undoTries = 16
 
 // Undo gives a zone the content that it had at a point, with a newer serial, which is not one that it had
-// before: secondaries follow. base, if it is not nil, is the serial that the zone is to have until then.
-func (m *Manager) Undo(key []byte, by string, at VersionRef, base *uint32) (EditResult, error) {
+// before: secondaries follow. fits, if it is not nil, says of a serial whether the zone may have it until then:
+// else the error is one of ErrVersion.
+func (m *Manager) Undo(key []byte, by string, at VersionRef, fits func(serial uint32) bool) (EditResult, error) {
 	z := m.find(key)
 	if z == nil {
 		return EditResult{}, errNotServed
@@ -127,8 +131,8 @@ func (m *Manager) Undo(key []byte, by string, at VersionRef, base *uint32) (Edit
 		if err != nil {
 			return EditResult{}, err
 		}
-		if base != nil && *base != now.Serial() {
-			return EditResult{}, fmt.Errorf("the zone has serial %d, and not %d", now.Serial(), *base)
+		if fits != nil && !fits(now.Serial()) {
+			return EditResult{}, fmt.Errorf("%w: it has serial %d", ErrVersion, now.Serial())
 		}
 		c := undoing(then, since)
 		if len(c.Sets) == 0 {
@@ -203,11 +207,13 @@ func (m *Manager) DryRun(key []byte, plan Plan) (DryRunResult, error) {
 		return DryRunResult{}, errors.New("the zone is not loaded")
 	}
 	u := &update{plan: plan}
+	z.hold()
+	defer z.release()
+	if p = z.plain.Load(); p.zone == nil {
+		return DryRunResult{}, errors.New("the zone is not loaded")
+	}
 	t := DryRunResult{Before: p.zone}
-	z.mu.Lock()
-	source, next := z.source, z.next()
-	z.mu.Unlock()
-	d, _, why := u.planned(authority.NewUpdater(p.zone), p.zone.Notes(), source, next)
+	d, _, why := u.planned(z, z.updater(p.zone), p.zone.Notes(), z.next())
 	switch {
 	case u.err != nil:
 		return t, u.err
@@ -219,6 +225,11 @@ func (m *Manager) DryRun(key []byte, plan Plan) (DryRunResult, error) {
 	t.After, problems = p.zone.Preview(d)
 	for _, one := range problems {
 		t.Problems = append(t.Problems, one.Text)
+	}
+	if s := z.source.Signer; t.After != nil && s != nil && d.From != d.To {
+		if err := s.Try(m.ctx, m.seed, z.signed, t.After); err != nil {
+			t.After, t.Problems = nil, append(t.Problems, "it cannot be signed: "+err.Error())
+		}
 	}
 	return t, nil
 }

@@ -217,12 +217,10 @@ func (m *Manager) carryOutBatch(z *managed, batch []*update) {
 		}
 	}
 	switch {
-	case z.gone || z.zone == nil || z.polled && !recordless(batch):
+	case z.gone || z.zone == nil:
 		refuse(wire.NotAuth, "this server is not a primary for the zone")
 	case z.frozen:
 		refuse(wire.Refused, "the zone is frozen")
-	case z.zone.Signed() && !recordless(batch):
-		refuse(wire.Refused, "the zone was signed elsewhere: changed records would have no signatures")
 	default:
 		refuse(wire.ServFail, "internal error, which the log has")
 		m.contained(z.name(), func() { m.apply(z, batch) })
@@ -235,18 +233,19 @@ func (m *Manager) carryOutBatch(z *managed, batch []*update) {
 func (m *Manager) apply(z *managed, batch []*update) {
 	next := z.next()
 	access := z.access
-	updater, notes := authority.NewUpdater(z.zone), z.zone.Notes()
+	updater, notes := z.updater(z.zone), z.zone.Notes()
 	var deltas []*zone.Delta
 	var accepted []*update
 	for _, u := range batch {
 		var d *zone.Delta
-		var rcode wire.Rcode
-		var why string
-		if u.plan != nil {
-			if d, rcode, why = u.planned(updater, notes, z.source, next); d != nil {
+		rcode, why := z.barred()
+		switch {
+		case u.plan != nil: // notes alone change where records may not
+			if d, rcode, why = u.planned(z, updater, notes, next); d != nil {
 				notes = notes.With(d.Notes...)
 			}
-		} else {
+		case rcode != wire.NoError:
+		default:
 			d, rcode, why = updater.Update(
 				u.message,
 				func(owner []byte, t wire.Type) bool { return u.any || access.MayChange(u.peer, owner, t) },
@@ -268,25 +267,47 @@ func (m *Manager) apply(z *managed, batch []*update) {
 	}
 	rcode, why := wire.NoError, ""
 	if len(deltas) > 0 {
-		now, problems := z.zone.Apply(deltas...)
+		err := m.advance(z, accepted, deltas)
+		var unfit *Unfit
 		switch {
-		case now == nil && len(batch) > 1:
-			// One of them makes a zone that cannot be served: each by itself, then.
+		case errors.As(err, &unfit) && len(batch) > 1:
+			// One of them makes a zone that cannot be served, or signed: each by itself, then.
 			for _, u := range batch {
 				m.apply(z, []*update{u})
 			}
 			return
-		case now == nil:
-			rcode, why = wire.Refused, fmt.Sprintf("the zone could not be served then: %v", problems)
-		default:
-			if err := m.commit(m.ctx, z, &Candidate{Zone: now, Deltas: deltas, keep: true}); err != nil {
-				rcode, why = wire.ServFail, err.Error()
-			}
+		case unfit != nil:
+			rcode, why = wire.Refused, err.Error()
+		case err != nil:
+			rcode, why = wire.ServFail, err.Error()
 		}
 	}
 	for _, u := range accepted {
 		u.rcode, u.why, u.served = rcode, why, z.zone
 	}
+}
+
+// advance makes the version that the differences of a batch lead to the one that is served. z is held.
+func (m *Manager) advance(z *managed, accepted []*update, deltas []*zone.Delta) error {
+	now, problems := z.zone.Apply(deltas...)
+	if now == nil {
+		return &Unfit{fmt.Errorf("the zone could not be served then: %v", problems)}
+	}
+	exact := z.zone.Exact(now, deltas)
+	if exact[0] != deltas[0] {
+		if len(accepted) > 1 {
+			return &Unfit{errors.New("records of one change would be left out")} // each by itself, so that it is seen of which
+		}
+		accepted[0].delta = exact[0]
+	}
+	return m.commit(m.ctx, z, &Candidate{Zone: now, Deltas: exact, keep: true})
+}
+
+// updater returns what changes a version of the zone. z.mu is held.
+func (z *managed) updater(from *zone.Zone) *authority.Updater {
+	u := authority.NewUpdater(from)
+	u.SignedHere = z.source.Signer != nil
+	return u
 }
 
 // next returns what gives the serial that follows one.

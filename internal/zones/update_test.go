@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"port53/internal/authority"
 	"port53/internal/dnstest"
 	"port53/internal/policy"
 	"port53/internal/store"
@@ -246,6 +247,58 @@ func TestSignedElsewhere(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	s.update(1, wire.Refused)
+	// Nor a plan, as the APIs and zone apply make them, nor any beside one that changes notes alone.
+	key, owner := dnstest.Name(t, "test."), dnstest.Name(t, "www.test.")
+	set := authority.Set{Owner: owner, Type: wire.TypeA, TTL: 60, Data: [][]byte{{192, 0, 2, 9}}}
+	plan := func(sets ...authority.Set) zones.Plan {
+		return func(now *authority.Updater, _ *zone.Notes) (zones.Changes, error) {
+			c := zones.Changes{Sets: sets}
+			if len(sets) == 0 {
+				c.Notes, c.Serial = []zone.Note{{Key: "k", Value: "v"}}, now.Serial()
+			}
+			return c, nil
+		}
+	}
+	if _, err := s.manager.Edit(key, "a test", plan(set)); err == nil || !strings.Contains(err.Error(), "signed elsewhere") {
+		t.Errorf("a plan: %v", err)
+	}
+	if _, err := s.manager.DryRun(key, plan(set)); err == nil || !strings.Contains(err.Error(), "signed elsewhere") {
+		t.Errorf("a trial: %v", err)
+	}
+	if e, err := s.manager.Edit(key, "a test", plan()); err != nil || e.Zone.Serial() != 1 || e.Zone.Notes().Get("k") != "v" {
+		t.Errorf("notes: %v", err)
+	}
+}
+
+// TestNothingLeftOutIsKept: in a zone that is not signed, a record goes whose signature somebody has put in the file:
+// that goes as well, and all who follow are told so, here and after a restart.
+func TestNothingLeftOutIsKept(t *testing.T) {
+	s, source, again := newUpdated(t)
+	write(t, filepath.Dir(source.File), "test.zone", fmt.Sprintf(head, 2)+
+		"www 60 A 192.0.2.5\nwww 60 RRSIG A 13 2 60 20300101000000 20200101000000 1 test. AAAA\n")
+	s.load(source)
+	before := s.view.Load().Get(source.Apex).Zone()
+	begin := wire.AppendQuery(nil, 1, uint16(wire.OpcodeUpdate)<<11, source.Apex, wire.TypeSOA)
+	msg := appendChange(begin, dnstest.Name(t, "www.test."), wire.TypeA, wire.ClassANY, 0, nil)
+	msg[9] = 1
+	if rcode := s.change(msg, updater); rcode != wire.NoError {
+		t.Fatal(rcode)
+	}
+	for _, when := range []string{"at once", "after a restart"} {
+		deltas, err := s.manager.History(source.Apex)
+		if err != nil || len(deltas) == 0 {
+			t.Fatal(when, err)
+		}
+		if last := deltas[len(deltas)-1]; !strings.Contains(string(last.Removed), string(wire.AppendCanonical(nil, wire.TypeRRSIG, []byte{0, 1, 13, 2}))) {
+			t.Errorf("%s: the signature is not in the difference", when)
+		}
+		serial := uint32(2)
+		then, err := s.manager.At(source.Apex, zones.VersionRef{Serial: &serial})
+		if err != nil || content(then) != content(before) {
+			t.Errorf("%s: the version before cannot be made again: %v", when, err)
+		}
+		again()
+	}
 }
 
 // TestOneBadOfABatch has a good and a bad update wait for the same turn: the good one is
