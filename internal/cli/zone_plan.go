@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"slices"
@@ -16,7 +15,6 @@ import (
 
 	"port53/internal/console"
 	"port53/internal/wire"
-	"port53/internal/zonefile"
 )
 
 // What the API at /v1 takes and gives (docs/API.md).
@@ -108,28 +106,6 @@ func recordsOf(ctx context.Context, socket, path, at string) (all apiRecords, ta
 	}
 }
 
-// A wanted is a zone as a file has it: its sets, by name in lower case and type.
-type wanted map[string]*apiSet
-
-func placeOf(name, typ string) string { return strings.ToLower(name) + " " + typ }
-
-// readWanted reads a zone file.
-func readWanted(r io.Reader, name string, apex []byte) (wanted, error) {
-	all := wanted{}
-	_, err := zonefile.Read(r, zonefile.Options{Origin: apex, Name: name}, func(r *zonefile.Record) error {
-		owner := wire.NameText(r.Owner)
-		s := all[placeOf(owner, r.Type.String())]
-		if s == nil {
-			s = &apiSet{Name: owner, Type: r.Type.String(), TTL: r.TTL}
-			all[placeOf(owner, s.Type)] = s
-		}
-		s.TTL = min(s.TTL, r.TTL)
-		s.Records = append(s.Records, apiRecord{Content: string(wire.AppendRdataText(nil, r.Type, r.Data))})
-		return nil
-	})
-	return all, err
-}
-
 // differences returns the changes that make of sets what is wanted. Disabled records stay; the serial of a
 // file does not count.
 func (w wanted) differences(have []apiSet) []apiSet {
@@ -213,6 +189,7 @@ or a warning, 2 no server was reached.`,
 		cmd.Use, cmd.Short = "apply NAME FILE", "Make a zone match a zone file"
 		cmd.Long = `port53 zone apply makes the changes that port53 zone plan shows: the running server's zone gets
 the content of the file, in one version with an increased serial, stored when the command returns.
+Of a zone that is signed here, signatures, proofs and the zone's own keys in the file are left out.
 If the zone changes while port53 zone apply runs, nothing is applied. Changes made between port53
 zone plan and port53 zone apply are not noticed: the zone gets the content of the file. Disabled
 records, and the comments of the PowerDNS-compatible API, are not in any file; they are kept.
@@ -240,9 +217,12 @@ func (s *streams) planZone(ctx context.Context, file, socket, name, path string,
 		defer f.Close()
 		in = f
 	}
-	want, err := readWanted(in, path, apex)
+	want, outside, err := readWanted(in, path, apex)
 	if err != nil {
 		return failure(exitUsage, "port53 zone check says more", "%v", err)
+	}
+	if len(outside) > 0 {
+		fmt.Fprintf(s.err, "warning: %d records outside the zone are left out, the first of %s\n", len(outside), outside[0])
 	}
 	var plan apiPlan
 	var done apiEdited
@@ -250,6 +230,9 @@ func (s *streams) planZone(ctx context.Context, file, socket, name, path string,
 	err = reach(ctx, file, socket, func(ctx context.Context, at string) error {
 		have, tag, err := recordsOf(ctx, at, where, "")
 		if err != nil {
+			return err
+		}
+		if err := want.leaveOut(ctx, at, where, have.Sets); err != nil {
 			return err
 		}
 		if changes = want.differences(have.Sets); len(changes) == 0 {
