@@ -47,27 +47,27 @@ func TestRPZServers(t *testing.T) {
 	net.Handle(netip.MustParseAddrPort("192.0.2.1:53"), recursive(
 		&asked,
 		dnstest.Zone(t, "child.example.", `child.example. 300 SOA a. b. 1 2 3 4 300
-child.example. 300 NS ns.evil.test.
+child.example. 300 NS ns.evil.net.
 *.child.example. 300 A 192.0.2.80
 far.child.example. 300 CNAME www.example.
 `),
 		dnstest.Zone(t, "example.", `example. 300 SOA a. b. 1 2 3 4 300
-example. 300 NS ns.good.test.
+example. 300 NS ns.good.net.
 www.example. 300 A 192.0.2.81
 near.example. 300 CNAME end.child.example.
 `),
-		dnstest.Zone(t, "test.", `test. 300 SOA a. b. 1 2 3 4 300
-test. 300 NS ns.good.test.
-ns.good.test. 300 A 192.0.2.53
-ns.evil.test. 300 A 203.0.113.7
+		dnstest.Zone(t, "net.", `net. 300 SOA a. b. 1 2 3 4 300
+net. 300 NS ns.good.net.
+ns.good.net. 300 A 192.0.2.53
+ns.evil.net. 300 A 203.0.113.7
 `)))
 	for _, c := range []struct {
 		name, rules, options string
 		wait                 bool
 	}{
-		{"names", "ns.evil.test.rpz-nsdname CNAME .\n", "", true},
+		{"names", "ns.evil.net.rpz-nsdname CNAME .\n", "", true},
 		{"addresses", "24.0.113.0.203.rpz-nsip CNAME .\n", "", true},
-		{"meanwhile", "ns.evil.test.rpz-nsdname CNAME .\n24.0.113.0.203.rpz-nsip CNAME .\n", ", wait_servers: false", false},
+		{"meanwhile", "ns.evil.net.rpz-nsdname CNAME .\n24.0.113.0.203.rpz-nsip CNAME .\n", ", wait_servers: false", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := &running{T: t, dir: t.TempDir(), reload: make(chan os.Signal, 1), done: make(chan error, 1)}

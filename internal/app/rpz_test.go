@@ -27,8 +27,8 @@ good.nx CNAME rpz-passthru.
 nodata.example CNAME *.
 local.example A 192.0.2.80
 local.example TXT "walled"
-alias.example CNAME garden.test.
-*.star.example CNAME *.garden.test.
+alias.example CNAME garden.net.
+*.star.example CNAME *.garden.net.
 `)
 	r.write("two.zone", soaOf("1")+"24.0.100.51.198.rpz-ip CNAME .\nlate.example CNAME rpz-passthru.\n32.9.0.0.127.rpz-client-ip CNAME *.\n@ NS lost\n")
 	text := filterYAML + `zones:
@@ -51,8 +51,8 @@ views:
 			"nodata.example. A +rd":    "NOERROR",
 			"local.example. A +rd":     "local.example. 30 A 192.0.2.80",
 			"local.example. TXT +rd":   "walled",
-			"alias.example. A +rd":     "alias.example. 30 CNAME garden.test.",
-			"www.star.example. A +rd":  "CNAME www.star.example.garden.test.",
+			"alias.example. A +rd":     "alias.example. 30 CNAME garden.net.",
+			"www.star.example. A +rd":  "CNAME www.star.example.garden.net.",
 			"www.other.example. A +rd": "NXDOMAIN", // by its address
 			"late.example. A +rd":      answered,
 		} {
@@ -71,7 +71,7 @@ views:
 	if got := r.ask("udp", "nx. A +rd"); !strings.Contains(got, "one.rpz. 30 SOA") {
 		t.Errorf("the policy's SOA record: %q", got)
 	}
-	if got := r.ask("udp", "alias.example. A +rd"); !strings.Contains(got, "garden.test. 30 A "+answered) {
+	if got := r.ask("udp", "alias.example. A +rd"); !strings.Contains(got, "garden.net. 30 A "+answered) {
 		t.Errorf("what an alias leads to: %q", got)
 	}
 	for _, c := range [][2]string{{"x.nx", "nxdomain one.rpz. qname *.nx.one.rpz."}, {"late.example", "passthru two.rpz. qname late.example.two.rpz."}} {

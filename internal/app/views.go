@@ -242,7 +242,7 @@ func (g *generation) attach() (configs []*resolver.Config, err error) {
 		}
 		n := g.partitions[view]
 		if local[n] == nil {
-			local[n] = r.Config.WithLocal(engine.LocalZones(g.zones.View(view), r.Names, access[n]...))
+			local[n] = r.Config.WithLocal(engine.LocalZones(g.zones.View(view), r, access[n]...))
 			configs = append(configs, local[n])
 		}
 		next := *r

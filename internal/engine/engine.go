@@ -243,7 +243,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	// Whose is it?
 	entry, further := w.zone(), w.offersRecursion()
 	if further && q.Type != wire.TypeAXFR && q.Type != wire.TypeIXFR {
-		if match, ok := w.ownName(v.Recursion, entry); ok {
+		if match, ok := v.Recursion.ownName(&q.Name, entry); ok {
 			if match.Host.OnlyIPv4() && w.lacksSix(v.Recursion) {
 				return w.recurse(v.Recursion, true)
 			}
@@ -275,7 +275,9 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	}
 	further = further && q.Flags&wire.FlagRD != 0
 	if further && q.Type == wire.TypeDS && q.Name.Labels > 0 && len(entry.Apex) == q.Name.Len() {
-		return w.recurse(v.Recursion, true) // it is the parent's, which is not here
+		if w.builtIn(v.Recursion) == nil { // else nobody is asked, and the zone says that there is none
+			return w.recurse(v.Recursion, true) // it is the parent's, which is not here
+		}
 	}
 	w.answer.Verified = !w.udp || w.genuine
 	w.compact = q.CO && version.Online() != nil

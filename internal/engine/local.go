@@ -19,17 +19,62 @@ func closer(m hosts.Match, entry *zone.Entry) bool {
 	return entry == nil || len(entry.Apex) < m.Owner || m.Wildcard && len(entry.Apex) == m.Owner
 }
 
-// ownName returns what the names of machines have of the name in question, unless a zone or a
+// ownName returns what the names of machines have of a name, unless a zone, which may be nil, or a
 // route is closer to it. The longest owner wins, whatever it is.
-func (w *worker) ownName(r *Recursion, entry *zone.Entry) (hosts.Match, bool) {
+func (r *Recursion) ownName(name *wire.SplitName, entry *zone.Entry) (hosts.Match, bool) {
 	if r.Names == nil {
 		return hosts.Match{}, false
 	}
-	m, ok := r.Names.Find(&w.query.Name)
+	m, ok := r.Names.Find(name)
 	if !ok || !closer(m, entry) {
 		return m, false
 	}
-	return m, m.Exact || !r.Config.Routed(w.query.Name.Name(), m.Owner+1)
+	return m, m.Exact || !r.Config.Routed(name.Name(), m.Owner+1)
+}
+
+// builtIn returns the zone that is built in and answers for a name, or nil. It does not for DS records at its apex,
+// which are the parent's, for what an operator has other servers for, and for what is in a zone of ours, which may be
+// nil: only what that delegates may be below a name that is built in.
+func (r *Recursion) builtIn(name *wire.SplitName, t wire.Type, own *zone.Entry) *zone.Entry {
+	if r == nil || r.Builtin == nil {
+		return nil
+	}
+	entry := r.Builtin.Find(name)
+	switch {
+	case entry == nil,
+		t == wire.TypeDS && len(entry.Apex) == name.Len(),
+		r.Config.Routed(name.Name(), len(entry.Apex)),
+		own != nil && (len(own.Apex) >= len(entry.Apex) || !delegates(own, name, t)):
+		return nil
+	}
+	return entry
+}
+
+// delegates reports whether a zone has given a name away. DS records at a cut are its own (RFC 4035, section 3.1.4.1).
+func delegates(entry *zone.Entry, name *wire.SplitName, t wire.Type) bool {
+	version := entry.Zone()
+	if version == nil {
+		return false
+	}
+	p := version.Search(name)
+	return p.Cut && !(p.Exact && t == wire.TypeDS)
+}
+
+// builtIn returns the zone that is built in and answers the question, or nil.
+func (w *worker) builtIn(r *Recursion) *zone.Entry {
+	q := &w.query
+	if r.Builtin == nil {
+		return nil
+	}
+	entry := r.builtIn(&q.Name, q.Type, nil)
+	if entry == nil || w.six(r) && r.Config.MakesDNS64(q.Name.Name(), q.Type) {
+		return nil
+	}
+	own := around(w.view.Zones, &q.Name, q.Type)
+	if _, ok := r.ownName(&q.Name, own); ok {
+		return nil // it lacks addresses of IPv6, which are made
+	}
+	return r.builtIn(&q.Name, q.Type, own)
 }
 
 // routedBelow reports whether a route leads to the name more closely than the zone that it is in.
@@ -66,8 +111,12 @@ func (w *worker) leadsElsewhere(r *Recursion) bool {
 // else's to know.
 func (w *worker) unqualified(r *Recursion) bool {
 	q := &w.query
-	return r.Names.Bare(&q.Name) && (q.Type == wire.TypeA || q.Type == wire.TypeAAAA || q.Type == wire.TypeHTTPS) &&
-		!r.Config.Routed(q.Name.Name(), q.Name.Len()) && w.view.Zones.Find(&q.Name) == nil
+	if !r.Names.Bare(&q.Name) || q.Type != wire.TypeA && q.Type != wire.TypeAAAA && q.Type != wire.TypeHTTPS ||
+		r.Config.Routed(q.Name.Name(), q.Name.Len()) || w.view.Zones.Find(&q.Name) != nil {
+		return false
+	}
+	_, has := r.ownName(&q.Name, nil) // it lacks addresses of IPv6, which are made
+	return !has
 }
 
 // answerHost answers with what the names of machines have.
@@ -98,26 +147,45 @@ func appendHost(b *wire.Builder, q *wire.Query, m hosts.Match) bool {
 // localZones answers the resolver's own questions from our zones. It is a
 // [resolver.Local].
 type localZones struct {
-	zones  *zone.View
-	names  *hosts.Table
-	access []*policy.Access // of the views that it is for
+	zones     *zone.View
+	recursion *Recursion
+	access    []*policy.Access // of the views that it is for
 }
 
-// LocalZones returns what a resolver needs to know of zones and names of machines. What it finds is for all who may
-// use recursion in one of the views that access is of, so that zones which some of them may not ask for are none of its.
-func LocalZones(zones *zone.View, names *hosts.Table, access ...*policy.Access) resolver.Local {
-	return localZones{zones, names, access}
+// LocalZones returns what a resolver needs to know of zones, of the names of machines and of those that are built in.
+// What it finds is for all who may use recursion in one of the views that access is of, so that zones which some of them
+// may not ask for are none of its.
+func LocalZones(zones *zone.View, r *Recursion, access ...*policy.Access) resolver.Local {
+	return localZones{zones, r, access}
 }
 
-// find returns the zone that answers for name.
-func (l localZones) find(name *wire.SplitName, t wire.Type) *zone.Entry {
+// around returns the zone that a question is for, or nil: DS records at an apex are those of the zone above.
+func around(zones *zone.View, name *wire.SplitName, t wire.Type) *zone.Entry {
+	entry := zones.Find(name)
+	if entry != nil && t == wire.TypeDS && name.Labels > 0 && len(entry.Apex) == name.Len() {
+		entry = zones.FindAbove(name)
+	}
+	return entry
+}
+
+// find returns the zone that answers for name, and what the names of machines have of it, if it is theirs.
+func (l localZones) find(name *wire.SplitName, t wire.Type) (entry *zone.Entry, m hosts.Match, host bool) {
+	own := l.own(name, t)
+	if m, host = l.host(name, t, own); host {
+		return nil, m, true
+	}
+	if b := l.recursion.builtIn(name, t, own); b != nil {
+		return b, m, false
+	}
+	return own, m, false
+}
+
+// own returns the zone that is served here and has name, or nil.
+func (l localZones) own(name *wire.SplitName, t wire.Type) *zone.Entry {
 	if l.zones.Len() == 0 {
 		return nil
 	}
-	entry := l.zones.Find(name)
-	if entry != nil && t == wire.TypeDS && name.Labels > 0 && len(entry.Apex) == name.Len() {
-		entry = l.zones.FindAbove(name)
-	}
+	entry := around(l.zones, name, t)
 	if entry != nil && slices.ContainsFunc(l.access, func(a *policy.Access) bool { return !entry.Access.Query.AllowsAll(a.Recurse) }) {
 		return nil
 	}
@@ -126,22 +194,22 @@ func (l localZones) find(name *wire.SplitName, t wire.Type) *zone.Entry {
 
 // host returns what the names of machines have of name, if it is not the zone's, which may be nil.
 func (l localZones) host(name *wire.SplitName, t wire.Type, entry *zone.Entry) (hosts.Match, bool) {
-	if l.names.Len() == 0 || t == wire.TypeDS {
+	if l.recursion.Names.Len() == 0 || t == wire.TypeDS {
 		return hosts.Match{}, false
 	}
-	m, ok := l.names.Find(name)
+	m, ok := l.recursion.Names.Find(name)
 	return m, ok && closer(m, entry)
 }
 
 // Apex implements [resolver.Local].
 func (l localZones) Apex(name []byte, t wire.Type) []byte {
-	if l.zones.Len() == 0 && l.names.Len() == 0 {
+	if r := l.recursion; l.zones.Len() == 0 && r.Names.Len() == 0 && r.Builtin == nil {
 		return nil
 	}
 	var split wire.SplitName
 	split.Set(name)
-	entry := l.find(&split, t)
-	if m, ok := l.host(&split, t, entry); ok {
+	entry, m, host := l.find(&split, t)
+	if host {
 		return wire.Lower(nil, name[len(name)-m.Owner:])
 	}
 	if entry == nil {
@@ -160,8 +228,8 @@ func (l localZones) Answer(name []byte, t wire.Type) []byte {
 	}
 	var b wire.Builder
 	b.Start(make([]byte, wire.MaxMessage), wire.MaxMessage, 0, &q)
-	entry := l.find(&q.Name, t)
-	if m, ok := l.host(&q.Name, t, entry); ok {
+	entry, m, host := l.find(&q.Name, t)
+	if host {
 		appendHost(&b, &q, m)
 		return b.Finish(nil, 0)
 	}

@@ -15,7 +15,6 @@ import (
 	"port53/internal/telemetry"
 	"port53/internal/tsig"
 	"port53/internal/wire"
-	"port53/internal/zone"
 )
 
 // recurse answers for a name that is not in our zones: from names that are built in,
@@ -41,10 +40,8 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 		w.tell(FromBuiltin, w.gen.Discovery.Name)
 		return w.info(r)
 	}
-	if r.Builtin != nil {
-		if entry := r.Builtin.Find(&q.Name); w.local(r, entry) && !(w.six(r) && resolver.IsDNS64(q.Name.Name(), q.Type)) {
-			return w.builtin(r, entry)
-		}
+	if entry := w.builtIn(r); entry != nil {
+		return w.builtin(r, entry)
 	}
 	if w.unqualified(r) {
 		return w.answerHost(hosts.Match{Owner: q.Name.Len(), Denied: true})
@@ -99,14 +96,6 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 		w.record.CacheLookup(telemetry.LookupMiss)
 	}
 	return w.later(r, stale || other)
-}
-
-// local reports whether the name is answered by a zone that is built in: not its DS
-// records, which are the parent's, and not what an operator has other servers for.
-func (w *worker) local(r *Recursion, entry *zone.Entry) bool {
-	q := &w.query
-	return entry != nil && (q.Type != wire.TypeDS || len(entry.Apex) != q.Name.Len()) &&
-		!r.Config.Routed(q.Name.Name(), len(entry.Apex))
 }
 
 // cacheTime returns the cache's time in seconds since 1970. It goes with the batch, whose

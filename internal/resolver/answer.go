@@ -34,6 +34,7 @@ func (t *task) follow(name []byte, typ wire.Type) *result {
 	if !t.validate || !t.s.Validate {
 		res.sec = secUnchecked
 	}
+	led := false // by an alias that was found by iteration
 	for range t.s.Limits.Aliases + 1 {
 		l := t.lookup(name, typ)
 		if l.fail != nil {
@@ -48,7 +49,7 @@ func (t *task) follow(name []byte, typ wire.Type) *result {
 			}
 			res.sec = worseSecurity(res.sec, l.sec)
 		}
-		if t.s.Rebinding && t.filterPrivate(l) {
+		if t.s.Rebinding && t.filterPrivate(l, led) {
 			l.reason, res.sec = wire.EDEFiltered, worseSecurity(res.sec, secInsecure)
 			t.note(&why.Step{Kind: why.Filtered, Name: name, Type: typ, Zone: l.zone, EDE: wire.EDEFiltered, Server: l.server})
 		}
@@ -96,7 +97,7 @@ func (t *task) follow(name []byte, typ wire.Type) *result {
 				return res
 			}
 		}
-		name = l.target
+		name, led = l.target, led || l.partition.Route() == routeIteration
 	}
 	res.fail(wire.EDEInvalidData, "too many aliases")
 	res.cause = why.AliasChain

@@ -37,10 +37,24 @@ var ipv4Only = []byte("\x08ipv4only\x04arpa\x00")
 // addresses alone (RFC 6052, section 3.1).
 var wellKnown = netip.MustParsePrefix("64:ff9b::/96")
 
-// IsDNS64 reports whether a question for a name in lower case is one that a [DNS64] answers without
+// isDNS64 reports whether a question for a name in lower case is one that a [DNS64] answers without
 // asking anybody: for the addresses of ipv4only.arpa.
-func IsDNS64(name []byte, typ wire.Type) bool {
+func isDNS64(name []byte, typ wire.Type) bool {
 	return typ == wire.TypeAAAA && bytes.Equal(name, ipv4Only)
+}
+
+// MakesDNS64 reports whether a question for a name in lower case is one that the [DNS64] has an answer of its own to,
+// whatever zone the name is in: for the addresses of ipv4only.arpa, and for the name of an address that was made
+// (RFC 6147, section 5.3.1).
+func (s *Config) MakesDNS64(name []byte, typ wire.Type) bool {
+	if s.DNS64 == nil {
+		return false
+	}
+	if typ == wire.TypePTR {
+		_, made := s.DNS64.madeOf(name)
+		return made
+	}
+	return isDNS64(name, typ)
 }
 
 // answers returns the part of the cache in which finished answers lie: those for
@@ -75,7 +89,7 @@ func (t *task) answer(name []byte, typ wire.Type, wants Wants) *result {
 // addresses finds the addresses of IPv6 that a name has, or makes some of those of IPv4 (RFC 6147,
 // section 5.1).
 func (t *task) addresses(d *DNS64, name []byte) *result {
-	if IsDNS64(name, wire.TypeAAAA) {
+	if isDNS64(name, wire.TypeAAAA) {
 		well := &wire.RRset{Owner: ipv4Only, Type: wire.TypeA, TTL: ipv4OnlyTTL, Data: [][]byte{{192, 0, 0, 170}, {192, 0, 0, 171}}}
 		return &result{answer: []*wire.RRset{d.synthesize(well, ipv4OnlyTTL, nil)}, sec: secInsecure, ede: edeNone, made: true}
 	}

@@ -12,9 +12,13 @@ import (
 // by iteration, and reports whether there was any: a name of a stranger must not lead a
 // browser to machines behind the firewall (DNS rebinding). It is for answers that
 // clients get; name servers may be where they like. What is left of a set is not signed any
-// more. An answer of which nothing is left becomes one without data.
-func (t *task) filterPrivate(l *link) bool {
-	if l.kind != foundAnswer || l.partition.Route() != routeIteration || l.set == nil {
+// more. An answer of which nothing is left becomes one without data. led is whether a stranger's alias led to
+// the name: the addresses of localhost are not for him either.
+func (t *task) filterPrivate(l *link, led bool) bool {
+	if l.kind != foundAnswer || l.set == nil {
+		return false
+	}
+	if r := l.partition.Route(); r != routeIteration && !(r == routeLocal && led && wire.Subdomain(l.set.Owner, localhost)) {
 		return false
 	}
 	for _, zone := range t.s.Private {
@@ -46,6 +50,9 @@ func (t *task) filterPrivate(l *link) bool {
 	}
 	return true
 }
+
+// localhost is this machine, whoever asks (RFC 6761, section 6.3).
+var localhost = []byte("\x09localhost\x00")
 
 // leadsInside reports whether a set has a private address.
 func leadsInside(s *wire.RRset) bool {

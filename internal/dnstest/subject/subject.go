@@ -18,6 +18,7 @@ import (
 	"port53/internal/dnstest"
 	"port53/internal/engine"
 	"port53/internal/event"
+	"port53/internal/hosts"
 	"port53/internal/policy"
 	"port53/internal/resolver"
 	"port53/internal/rpz"
@@ -67,13 +68,14 @@ func Make(t testing.TB, s *dnstest.Setup) *Subject {
 	for _, words := range s.Words("local") {
 		sub.publish(words)
 	}
-	config := resolver.Compile(sub.settings(s))
+	config, recursion := sub.compile(s)
 	sub.resolver = resolver.New(resolver.Options{Cache: sub.cache, Exchanger: sub.client, Log: s.Log, Why: sub.why}, config)
 	options := engine.Options{PropagatePanics: true, Events: sub.events}
 	for _, words := range s.Words("stops") {
 		options.Blocker = stops(dnstest.Name(t, words[0]))
 	}
-	sub.engine = engine.New(options, sub.generation(s, config))
+	recursion.Resolver = sub.resolver
+	sub.engine = engine.New(options, sub.generation(s, recursion))
 	sub.worker = sub.engine.NewWorker()
 	return sub
 }
@@ -109,8 +111,13 @@ func (sub *Subject) Why(q why.Question) []why.Report {
 // publish makes a local zone: a setting "local ZONE OWNER TYPE DATA..." adds a record.
 func (sub *Subject) publish(words []string) {
 	origin := words[0]
-	text := "$TTL 3600\n@ SOA ns. admin. 1 2 3 4 300\n@ NS ns.\n" + strings.ReplaceAll(strings.Join(words[1:], " "), " / ", "\n") + "\n"
+	text := "$TTL 3600\n@ SOA ns. admin. 1 2 3 4 300\n@ NS ns.\n" + records(words[1:])
 	sub.zones = sub.zones.With(zone.Change{Apex: dnstest.Name(sub.t, origin), Zone: dnstest.Zone(sub.t, origin, text)})
+}
+
+// records returns the lines of a zone that a setting has behind its name, with a slash between them.
+func records(words []string) string {
+	return strings.ReplaceAll(strings.Join(words, " "), " / ", "\n") + "\n"
 }
 
 // settings returns what a set-up says. In one piece: it has a line for each thing that can be said.
@@ -123,7 +130,6 @@ func (sub *Subject) settings(s *dnstest.Setup) resolver.Settings {
 		Hints: hints, Validate: s.Validate, IPv4: s.Bool("ipv4", true), IPv6: s.Bool("ipv6", true),
 		MixCase: s.Bool("mix-case", true), Aggressive: s.Bool("aggressive", true), Sentinel: s.Bool("sentinel", true),
 		Rebinding: s.Bool("rebinding", false), StaleWait: s.Duration("stale-wait", 0), Reporting: s.Bool("reporting", false),
-		Local: engine.LocalZones(sub.zones, nil, &policy.Access{}),
 		Limits: resolver.Limits{
 			Packets: s.Int("packets", 0),
 			Octets:  s.Int("octets", 0),
@@ -258,31 +264,51 @@ func (sub *Subject) clock(s *dnstest.Setup, set *resolver.Settings) {
 	}
 }
 
-func (sub *Subject) generation(s *dnstest.Setup, config *resolver.Config) engine.Generation {
-	g := engine.Generation{View: engine.View{Zones: sub.zones}}
-	g.Why = engine.Why{Record: sub.why.Record(), Tell: true}
-	g.Identity.NSID = nsid(s.Text("nsid", ""))
-	g.Recursion = &engine.Recursion{
-		Cache: sub.cache, Resolver: sub.resolver, Config: config, Stale: s.Bool("stale", true), Prefetch: s.Bool("prefetch", true),
+// compile returns what a set-up says of the recursive service.
+func (sub *Subject) compile(s *dnstest.Setup) (*resolver.Config, *engine.Recursion) {
+	r := &engine.Recursion{
+		Cache: sub.cache, Config: resolver.Compile(sub.settings(s)), Stale: s.Bool("stale", true), Prefetch: s.Bool("prefetch", true),
 	}
-	for _, words := range s.Words("builtin") {
-		if g.Recursion.Builtin == nil {
-			g.Recursion.Builtin = zone.NewView(dnstest.Seed)
+	r.Names = sub.names(s)
+	for _, words := range s.Words("builtin") { // ZONE, and records in it
+		if r.Builtin == nil {
+			r.Builtin = zone.NewView(dnstest.Seed)
 		}
 		origin := words[0]
-		text := "$TTL 10800\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 10800\n@ NS localhost.\n"
-		g.Recursion.Builtin = g.Recursion.Builtin.With(
-			zone.Change{Apex: dnstest.Name(sub.t, origin), Zone: dnstest.Zone(sub.t, origin, text)},
-		)
+		text := "$TTL 10800\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 10800\n@ NS localhost.\n" + records(words[1:])
+		r.Builtin = r.Builtin.With(zone.Change{Apex: dnstest.Name(sub.t, origin), Zone: dnstest.Zone(sub.t, origin, text)})
 	}
+	r.Config = r.Config.WithLocal(engine.LocalZones(sub.zones, r, &policy.Access{}))
+	if r.DNS64Clients = sub.acl(s, "dns64-clients"); r.DNS64Clients == nil && r.Config.DNS64 != nil {
+		r.DNS64Clients = everybody(sub.t)
+	}
+	return r.Config, r
+}
+
+// names reads the names of machines: settings "name NAME ADDRESS", and "domain NAME" for their domain.
+func (sub *Subject) names(s *dnstest.Setup) *hosts.Table {
+	var of hosts.Sources
+	for _, words := range s.Words("domain") {
+		of.Domain = dnstest.Name(sub.t, words[0])
+	}
+	for _, words := range s.Words("name") {
+		of.Names = append(of.Names, hosts.Name{Name: dnstest.Name(sub.t, words[0]), Addrs: []netip.Addr{netip.MustParseAddr(words[1])}})
+	}
+	if of.Names == nil {
+		return nil
+	}
+	return hosts.Read(&of, time.Now()).Table
+}
+
+func (sub *Subject) generation(s *dnstest.Setup, recursion *engine.Recursion) engine.Generation {
+	g := engine.Generation{View: engine.View{Zones: sub.zones, Recursion: recursion}}
+	g.Why = engine.Why{Record: sub.why.Record(), Tell: true}
+	g.Identity.NSID = nsid(s.Text("nsid", ""))
 	if rules := s.Words("rpz"); len(rules) > 0 {
 		g.RPZ = sub.policy(rules, s.Bool("rpz-wait", true))
 	}
 	if acl := sub.acl(s, "allow"); acl != nil {
 		g.Access = &policy.Access{Recurse: acl}
-	}
-	if g.Recursion.DNS64Clients = sub.acl(s, "dns64-clients"); g.Recursion.DNS64Clients == nil && config.DNS64 != nil {
-		g.Recursion.DNS64Clients = everybody(sub.t)
 	}
 	return g
 }
@@ -335,8 +361,9 @@ func everybody(t testing.TB) *policy.ACL {
 
 // Apply implements [dnstest.Reloader].
 func (sub *Subject) Apply(s *dnstest.Setup) error {
-	config := resolver.Compile(sub.settings(s))
-	sub.engine.Apply(sub.generation(s, config))
+	config, recursion := sub.compile(s)
+	recursion.Resolver = sub.resolver
+	sub.engine.Apply(sub.generation(s, recursion))
 	sub.resolver.Apply(config)
 	return nil
 }
