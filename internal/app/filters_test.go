@@ -123,15 +123,19 @@ views:
 // Names of one's own are not filtered, but what an alias of a zone leads to elsewhere is.
 func TestFiltersOwnNames(t *testing.T) {
 	r := &running{T: t, dir: t.TempDir(), reload: make(chan os.Signal, 1), done: make(chan error, 1)}
-	r.write("ads.txt", "||own.example^\n||nas.example^\n||ads.example^\n||localhost^\n")
+	r.write("ads.txt", "||own.example^\n||nas.example^\n||ads.example^\n||localhost^\n192.0.2.0/24\n127.0.0.1\n||three.example^\n")
+	r.write("two.zone", "$TTL 300\n@ SOA ns h 1 2h 1h 2w 5m\n@ NS ns\nown CNAME www.own.example.\nnas CNAME nas.example.\nhere CNAME localhost.\n")
+	r.write("three.zone", "$TTL 300\n@ SOA ns h 1 2h 1h 2w 5m\n@ NS ns\nns A 192.0.2.53\nsub NS ns\nwww A 192.0.2.80\n")
 	r.write("own.zone", "$TTL 300\n@ SOA ns h 1 2h 1h 2w 5m\n@ NS ns\nns A 192.0.2.53\nwww A 192.0.2.80\nalias CNAME x.ads.example.\nfine CNAME x.example.\n")
-	r.run(filterNet(), filterYAML+`zones: [{name: own.example, file: own.zone}]
+	r.run(filterNet(), filterYAML+`zones: [{name: own.example, file: own.zone}, {name: two.example, file: two.zone}, {name: three.example, file: three.zone}]
 names: {nas.example: 192.0.2.81}
 policy: {lists: [{name: ads, file: ads.txt}], block: [{list: ads}]}
 `)
 	for line, want := range map[string]string{
 		"www.own.example. A +rd": "192.0.2.80", "nas.example. A +rd": "192.0.2.81", "localhost. A +rd": "127.0.0.1", "alias.own.example. A +rd": "NXDOMAIN",
 		"fine.own.example. A +rd": answered, "no.own.example. A +rd": "SOA ns.own.example.", "nas2.example. A +rd": answered, "x.nas.example. A +rd": "NXDOMAIN",
+		"own.two.example. A +rd": "192.0.2.80", "nas.two.example. A +rd": "192.0.2.81", "here.two.example. A +rd": "127.0.0.1",
+		"www.three.example. A +rd": "192.0.2.80", "x.sub.three.example. A +rd": "x.sub.three.example. 10 SOA",
 	} {
 		r.want(line, want)
 	}

@@ -92,10 +92,10 @@ views:
 			t.Errorf("%s, of which the answer is not known: %+v, %v", name, v, err)
 		}
 	}
-	if v, err := r.TestFilter("alias.example", "A", "127.0.0.1"); err != nil || v.(app.FilterTestResult).Target != "garden.test." {
+	if v, err := r.TestFilter("alias.example", "A", "127.0.0.1"); err != nil || v.(app.FilterTestResult).Target != "garden.net." {
 		t.Errorf("an alias: %+v, %v", v, err)
 	}
-	if v, err := r.TestFilter("www.test", "A", "127.0.0.9"); err != nil || v.(app.FilterTestResult).Action != "nodata" {
+	if v, err := r.TestFilter("www.elsewhere.example", "A", "127.0.0.9"); err != nil || v.(app.FilterTestResult).Action != "nodata" {
 		t.Errorf("by the client: %+v, %v", v, err)
 	}
 

@@ -249,7 +249,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 			}
 			return w.answerHost(match)
 		}
-		if entry != nil && w.routedBelow(v.Recursion, entry) {
+		if entry != nil && v.Recursion.routedBelow(&q.Name, q.Type, entry) {
 			return w.recurse(v.Recursion, true)
 		}
 	}

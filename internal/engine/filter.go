@@ -46,7 +46,7 @@ func (w *worker) judge(r *Recursion, hit *cache.Hit, answered bool) bool {
 		}
 		return false
 	}
-	q.Now, q.Local = time.Now().Unix(), w.view.Zones.Find(&query.Name) != nil
+	q.Now, q.Local, q.Own = time.Now().Unix(), w.isOurs(), w.view
 	w.verdict = set.Judge(p, q, &w.by)
 	v := &w.verdict
 	if v.Logged && (answered || v.Action.Blocks()) {
@@ -261,7 +261,8 @@ func (g *Generation) judgeLists(view *View, name []byte, typ wire.Type, client n
 		Type:   typ,
 		Client: client,
 		Now:    time.Now().Unix(),
-		Local:  view.Zones.Find(&split) != nil,
+		Local:  view.Ours(&split, typ),
+		Own:    view,
 		DNS64:  embedding(view.Recursion),
 	}
 	if answer != nil {

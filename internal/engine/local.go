@@ -60,6 +60,30 @@ func delegates(entry *zone.Entry, name *wire.SplitName, t wire.Type) bool {
 	return p.Cut && !(p.Exact && t == wire.TypeDS)
 }
 
+// Ours reports whether this server has itself what a name is: it is the name of a machine, built in, or in a zone that
+// is served here, and neither a delegation of that nor a route leads to somebody else who has it. It implements
+// [filter.Owner] and [rpz.Owner].
+func (v *View) Ours(name *wire.SplitName, t wire.Type) bool {
+	entry, r := around(v.Zones, name, t), v.Recursion
+	if r != nil {
+		if _, ok := r.ownName(name, entry); ok || r.builtIn(name, t, entry) != nil {
+			return true
+		}
+	}
+	switch {
+	case entry == nil, r != nil && r.Config != nil && r.routedBelow(name, t, entry):
+		return false
+	}
+	return !delegates(entry, name, t)
+}
+
+// isOurs is Ours for the name in question. A client's question for one that is no zone's comes to be judged only if it is
+// not ours, or if addresses of IPv6 are made for it.
+func (w *worker) isOurs() bool {
+	q, v := &w.query, w.view
+	return (v.Zones.Find(&q.Name) != nil || v.Recursion.Names != nil && w.six(v.Recursion)) && v.Ours(&q.Name, q.Type)
+}
+
 // builtIn returns the zone that is built in and answers the question, or nil.
 func (w *worker) builtIn(r *Recursion) *zone.Entry {
 	q := &w.query
@@ -78,9 +102,9 @@ func (w *worker) builtIn(r *Recursion) *zone.Entry {
 }
 
 // routedBelow reports whether a route leads to the name more closely than the zone that it is in.
-func (w *worker) routedBelow(r *Recursion, entry *zone.Entry) bool {
-	name := w.query.Name.Name()
-	if w.query.Type == wire.TypeDS && len(name) > 1 {
+func (r *Recursion) routedBelow(of *wire.SplitName, t wire.Type, entry *zone.Entry) bool {
+	name := of.Name()
+	if t == wire.TypeDS && len(name) > 1 {
 		name = wire.Parent(name) // DS is the parent's
 	}
 	return r.Config.Routed(name, len(entry.Apex)+1)

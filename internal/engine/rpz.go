@@ -43,7 +43,7 @@ func (n *nameServers) Find(name []byte, addresses bool, into *rpz.Searcher) {
 
 // judgeRPZ asks what the client's policy zones say of the question in hand and, if that is answered, of
 // the answer that stands in the reply. It reports whether something else is to be answered: see
-// rewrite. Names in zones that are served here are not judged, but for what their aliases lead to.
+// rewrite. Names of ours are not judged, but for what their aliases lead to elsewhere: see Ours.
 func (w *worker) judgeRPZ(r *Recursion, answered bool) bool {
 	p := w.view.RPZ
 	if p == nil {
@@ -54,7 +54,7 @@ func (w *worker) judgeRPZ(r *Recursion, answered bool) bool {
 	}
 	query, q, b := &w.query, &w.judged, &w.builder
 	*q = rpz.Question{Name: &query.Name, Type: query.Type, Client: w.peer.Remote.Addr(), UDP: w.udp, DO: query.DO, DNS64: embeddingRPZ(r)}
-	q.Local = w.view.Zones.Find(&query.Name) != nil
+	q.Local, q.Own = w.isOurs(), w.view
 	if answered {
 		q.Reply, q.Body, q.Answers = b.Bytes(), wire.HeaderLen+query.QuestionLen(), b.Count(wire.Answer)
 		q.Others = b.Count(wire.Authority)
@@ -249,7 +249,7 @@ func (v *View) judgeZones(name []byte, typ wire.Type, client netip.Addr, answer 
 
 // questionRPZ returns what policy zones judge: a question over UDP and, if there is one, the answer to it.
 func (v *View) questionRPZ(name *wire.SplitName, typ wire.Type, client netip.Addr, answer *cache.Answer) rpz.Question {
-	q := rpz.Question{Name: name, Type: typ, Client: client, UDP: true, DNS64: embeddingRPZ(v.Recursion), Local: v.Zones.Find(name) != nil}
+	q := rpz.Question{Name: name, Type: typ, Client: client, UDP: true, DNS64: embeddingRPZ(v.Recursion), Local: v.Ours(name, typ), Own: v}
 	if answer == nil {
 		return q
 	}

@@ -52,7 +52,7 @@ func (s *Searcher) each(t *Table) bool {
 	if q.Reply == nil {
 		return false
 	}
-	at := q.Body
+	at, ours := q.Body, false // whether an alias led to a name of ours
 	for range q.Answers {
 		owner := skip(q.Reply, at)
 		if owner < 0 || owner+10 > len(q.Reply) {
@@ -65,6 +65,12 @@ func (s *Searcher) each(t *Table) bool {
 			return false
 		}
 		done := false
+		if typ == wire.TypeCNAME && q.Own != nil {
+			ours = s.leadsHome(data)
+		}
+		if ours {
+			continue
+		}
 		switch typ {
 		case wire.TypeA:
 			if at-data == 4 {
@@ -137,6 +143,16 @@ func (s *Searcher) settled(question bool) bool {
 		s.rank, s.v = rankNone, Verdict{Block: -1, Logged: logged, LogList: list, LogLine: line}
 	}
 	return false
+}
+
+// leadsHome reports whether the target of an alias at an offset of the reply is one of ours.
+func (s *Searcher) leadsHome(at int) bool {
+	name, _, bad := wire.AppendExpanded(s.room[:0], s.q.Reply, at)
+	if bad != 0 {
+		return false
+	}
+	s.target.Set(name)
+	return s.q.Own.Ours(&s.target, s.q.Type)
 }
 
 // lookupAt looks for the name at an offset of the reply.

@@ -231,10 +231,16 @@ type Question struct {
 	Body    int
 	Answers int // records of the answer section
 
-	Local bool // the question's name is one of ours: only what it leads to is judged
+	Local bool  // the question's name is one of ours: only what it leads to is judged
+	Own   Owner // tells of what aliases lead to whether it is ours; nil: it is not
 
 	// DNS64 knows which addresses of IPv6 stand for those of IPv4, which are judged as well; nil: none do.
 	DNS64 Embedding
+}
+
+// An Owner tells whether a name is one of ours, which nobody judges: neither it nor what it has.
+type Owner interface {
+	Ours(name *wire.SplitName, t wire.Type) bool
 }
 
 // An Embedding tells for which address of IPv4 one of IPv6 stands (RFC 6052).

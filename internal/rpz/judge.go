@@ -64,11 +64,11 @@ func (s *Searcher) Judge(p *Policy, q *Question) Verdict {
 		return s.v
 	}
 	s.settled = q.DO && !p.breaks() && s.signed()
-	name, at, end := q.Name, q.Body, place{}
+	name, ours, at, end := q.Name, q.Local, q.Body, place{}
 	s.many = 0
 	for link, records := 0, q.Answers; ; link++ {
 		target, next, n := s.alias(at, records)
-		if (link > 0 || !q.Local) && s.step(p, name, link == 0, end) {
+		if !ours && s.step(p, name, link == 0, end) {
 			return s.v
 		}
 		if target < 0 {
@@ -80,6 +80,7 @@ func (s *Searcher) Judge(p *Policy, q *Question) Verdict {
 		}
 		s.names[link&1].Set(to)
 		name, at, records = &s.names[link&1], next, records-n
+		ours = q.Own != nil && q.Own.Ours(name, q.Type)
 		end = place{kept: next, links: q.Answers - records}
 	}
 }

@@ -107,8 +107,9 @@ type Question struct {
 	Type   wire.Type
 	Client netip.Addr
 	UDP    bool
-	DO     bool // the client wants signatures
-	Local  bool // the name is one of ours: only what it leads to is judged
+	DO     bool  // the client wants signatures
+	Local  bool  // the name is one of ours: only what it leads to is judged
+	Own    Owner // tells of what aliases lead to whether it is ours; nil: it is not
 
 	// Reply is the reply as it would go out, to where its records end, and Body where they
 	// begin. Without it the question alone is judged.
@@ -120,6 +121,11 @@ type Question struct {
 	DNS64   Embedding   // which addresses of IPv6 stand for those of IPv4, which are judged as well; nil: none do
 	Servers NameServers // that zones have; nil: nobody knows
 	Final   bool        // what is not known of them now is not waited for
+}
+
+// An Owner tells whether a name is one of ours, which nobody judges: neither it nor what it has.
+type Owner interface {
+	Ours(name *wire.SplitName, t wire.Type) bool
 }
 
 // An Embedding tells for which address of IPv4 one of IPv6 stands (RFC 6052).
