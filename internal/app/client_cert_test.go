@@ -393,6 +393,19 @@ func TestGrantCertificate(t *testing.T) {
 			t.Errorf("certificate %q with pin %s is granted", name, text)
 		}
 	}
+	for _, useless := range []string{
+		`{"name":"","kind":"token","grants":[{"zones":["test"],"names":["*"],"verbs":["read"]}]}`,
+		`{"name":"t","kind":"token","grants":[{"zones":["test"],"names":["*"],"verbs":["read"],"until":"2020-01-01"}]}`,
+		`{"name":"t","kind":"token","grants":[{"zones":["test"],"names":["out.example"],"verbs":["read"]}]}`,
+		`{"name":"t","kind":"token","grants":[{"zones":["*.test"],"names":["test"],"verbs":["read"]}]}`,
+	} {
+		if _, err := c.Grant([]byte(useless)); err == nil {
+			t.Errorf("%s is granted", useless)
+		}
+	}
+	if _, err := c.Grant([]byte(`{"name":"u","kind":"token","grants":[{"zones":["*.test"],"names":["*.test","_acme-challenge.*","@","a.b.test"],"verbs":["read"]}]}`)); err != nil {
+		t.Error(err)
+	}
 	list, err := c.Grants()
 	if err != nil || !strings.Contains(fmt.Sprintf("%+v", list), "Kind:certificate") || !strings.Contains(fmt.Sprintf("%+v", list), pin.String()) {
 		t.Errorf("%+v, %v", list, err)

@@ -196,9 +196,16 @@ func (a *App) Grant(what []byte) (any, error) {
 	if err := json.Unmarshal(what, &h); err != nil {
 		return nil, err
 	}
+	if strings.TrimSpace(h.Name) == "" {
+		return nil, errors.New("there is no name: write one, such as that of the program or server that gets the grant")
+	}
 	for i := range h.Grants {
 		g := &h.Grants[i]
-		if _, err := grantOf(&config.Right{Zone: g.Zones, Names: g.Names, Types: g.Types, Verbs: g.Verbs, Until: g.Until}); err != nil {
+		read, err := grantOf(&config.Right{Zone: g.Zones, Names: g.Names, Types: g.Types, Verbs: g.Verbs, Until: g.Until})
+		if err == nil {
+			err = read.Check(time.Now())
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

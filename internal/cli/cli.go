@@ -252,6 +252,7 @@ could not be measured, 4 internal error.`,
 		newProve(s),
 		newVersion(s),
 	)
+	refuseEmpty(root)
 	return root
 }
 

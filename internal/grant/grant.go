@@ -119,6 +119,20 @@ func (z *Zones) Has(apex []byte) bool {
 	return z.All || slices.ContainsFunc(z.Exact, func(p policy.Pattern) bool { return p.Matches(apex) })
 }
 
+// reaches reports whether a name of a pattern can be in one of the zones. A pattern for any zone is read with the
+// root as the zone, and reaches all.
+func (z *Zones) reaches(p policy.Pattern) bool {
+	if z.All || len(p.Name) == 1 {
+		return true
+	}
+	return slices.ContainsFunc(z.Exact, func(zone policy.Pattern) bool {
+		if p.Below && wire.Subdomain(zone.Name, p.Name) {
+			return true
+		}
+		return wire.Subdomain(p.Name, zone.Name) && (!zone.Below || len(p.Name) > len(zone.Name))
+	})
+}
+
 // ParseTypes reads types of records; none is all.
 func ParseTypes(texts []string) ([]wire.Type, error) {
 	var list []wire.Type
@@ -150,17 +164,38 @@ func ParseUntil(text string) (time.Time, error) {
 // Active reports whether the grant has not ended.
 func (g *Grant) Active(now time.Time) bool { return g.Until.IsZero() || now.Before(g.Until) }
 
+// Check returns why a grant that is made now could never be used: it has ended, or it is for names that are in
+// none of its zones. nil: it can be used.
+func (g *Grant) Check(now time.Time) error {
+	if !g.Active(now) {
+		return fmt.Errorf("it has ended on %s: write a time that is to come", g.Until.UTC().Format(time.RFC3339))
+	}
+	for _, text := range g.Names {
+		if !slices.ContainsFunc(patterns(text, wire.Root), g.Zones.reaches) {
+			return fmt.Errorf("name %s is in none of the zones: write names in full, such as www.example.com, or @ or *", text)
+		}
+	}
+	return nil
+}
+
 // WholeZone reports whether the grant is for all names and types of its zones.
 func (g *Grant) WholeZone() bool { return len(g.Types) == 0 && slices.Contains(g.Names, "*") }
 
 // Patterns returns the names of the grant in a zone. Those that are in no part of it match nothing.
 func (g *Grant) Patterns(apex []byte) (list []policy.Pattern) {
 	for _, text := range g.Names {
-		if p, err := policy.ParsePattern(text, apex); err == nil {
-			list = append(list, p...)
-		}
+		list = append(list, patterns(text, apex)...)
 	}
 	return list
+}
+
+// patterns returns the names in a zone that a text is for; none: it is not one that can be read.
+func patterns(text string, apex []byte) []policy.Pattern {
+	p, err := policy.ParsePattern(text, apex)
+	if err != nil {
+		return nil
+	}
+	return p
 }
 
 // A Kind is how a holder shows who they are.

@@ -252,8 +252,19 @@ func (s *Server) AddUser(by string, n NewUser) (*Link, error) {
 		strings.ContainsFunc(n.Name, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\u202e' }) {
 		return nil, fmt.Errorf("a name has 1 to %d characters without blanks", maxName)
 	}
-	if _, err := grantsOf(n.Role, n.Grants); err != nil {
+	for _, r := range n.Grants {
+		if r.Names != nil && len(r.Names) == 0 || r.Types != nil && len(r.Types) == 0 {
+			return nil, errors.New("the grant has an empty list of names or types: leave the list out to grant all of them")
+		}
+	}
+	grants, err := grantsOf(n.Role, n.Grants)
+	if err != nil {
 		return nil, err
+	}
+	for i := range grants {
+		if err := grants[i].Check(s.o.Now()); err != nil {
+			return nil, err
+		}
 	}
 	one := &User{Name: n.Name, Role: n.Role, Grants: n.Grants, ID: make([]byte, 32), Made: s.o.Now().UTC().Truncate(time.Second)}
 	_, _ = rand.Read(one.ID) // it never fails
@@ -263,7 +274,7 @@ func (s *Server) AddUser(by string, n NewUser) (*Link, error) {
 		}
 		one.Password = s.hash(n.Password)
 	}
-	err := s.users.change(n.Name, func(had *User) (*User, error) {
+	err = s.users.change(n.Name, func(had *User) (*User, error) {
 		if had != nil {
 			return nil, fmt.Errorf(
 				"there is a user %s already: port53 user remove %s first, or port53 console --user %s",
