@@ -3,11 +3,13 @@ package app
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"port53/internal/console"
 	"port53/internal/store"
 	"port53/internal/wire"
+	"port53/internal/zone"
 	"port53/internal/zonefile"
 	"port53/internal/zones"
 )
@@ -52,7 +54,66 @@ func (a *App) Records(by console.Caller, action, name, view, text string) (any, 
 	if err != nil {
 		return nil, fmt.Errorf("zone %s: %w", name, err)
 	}
+	if v, ok := a.manager.Snapshot(key); ok && v.Zone != nil {
+		if err := ignored(v.Zone, message, action, len(list) > 0); err != nil {
+			return recordChange(list), fmt.Errorf("zone %s: %w", name, err)
+		}
+	}
 	return recordChange(list), nil
+}
+
+// ignored returns what of an update a zone does not have: updates leave out, without a word, what cannot be
+// (RFC 2136, section 3.4.2.2). changed says that the update changed something.
+func ignored(z *zone.Zone, message *wire.Message, action string, changed bool) error {
+	for i := range message.Records {
+		r := &message.Records[i]
+		if r.Class == wire.ClassANY && action == "set" {
+			continue // what comes in its place counts
+		}
+		split := wire.SplitName{}
+		split.Set(r.Owner)
+		n := z.Lookup(&split)
+		apex := wire.EqualFold(r.Owner, z.Apex())
+		var set zone.Unpacked
+		has := n != 0 && r.Type != wire.TypeANY && z.UnpackType(&set, n, r.Type)
+		if r.Class == wire.ClassIN || r.Class == wire.ClassNONE {
+			has = has && slices.ContainsFunc(set.Data, func(data []byte) bool { return sameData(r, data, changed) })
+		}
+		what := wire.NameText(r.Owner) + " " + r.Type.String()
+		switch {
+		case r.Class == wire.ClassIN && !has:
+			return errors.New(what + " was not added: " + whyNotAdded(z, n, r.Type))
+		case r.Class == wire.ClassIN:
+		case apex && (has && (r.Type == wire.TypeSOA || r.Type == wire.TypeNS) || r.Type == wire.TypeANY && !changed):
+			return errors.New(what + " was not removed: a zone's SOA record and its last NS record cannot be removed")
+		case has:
+			return errors.New(what + " was not removed")
+		}
+	}
+	return nil
+}
+
+// sameData reports whether a record of an update has the data of a zone's. The serial of a SOA record rises with
+// what was changed.
+func sameData(r *wire.Record, data []byte, changed bool) bool {
+	want := r.Data
+	if r.Type == wire.TypeSOA && changed {
+		want = zone.WithSerial(want, zone.SerialOf(data))
+	}
+	return strings.EqualFold(string(wire.AppendRdataText(nil, r.Type, want)), string(wire.AppendRdataText(nil, r.Type, data)))
+}
+
+// whyNotAdded returns why an update leaves out a record of a type at a node of a zone.
+func whyNotAdded(z *zone.Zone, n zone.Node, t wire.Type) string {
+	switch {
+	case t == wire.TypeSOA:
+		return "the serial of a new SOA record has to be newer than the zone's"
+	case t == wire.TypeCNAME:
+		return "the name has other records, beside which there is no CNAME record: remove them first"
+	case n != 0 && z.HasCNAME(n):
+		return "the name has a CNAME record, beside which there are no others: remove it first"
+	}
+	return "the zone does not take it"
 }
 
 // newUpdate returns an update of a zone that changes nothing yet.

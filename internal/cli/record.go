@@ -90,6 +90,7 @@ func recordAction(s *streams, action, use, short, long, example string) *cobra.C
 				return console.Send(ctx, at, "/record/"+action+name, strings.NewReader(text), &list)
 			})
 			if err != nil {
+				s.printChanges(list) // what came of the rest
 				return err
 			}
 			if asJSON {
