@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -225,6 +226,12 @@ func at(method, path string, do func(*call) error) route {
 	return route{method: method, path: strings.Split(path, "/")[1:], do: do}
 }
 
+// zoned reports whether a path is of one zone.
+func (r *route) zoned() bool {
+	i := slices.Index(r.path, "zones")
+	return i >= 0 && i+1 < len(r.path) && r.path[i+1] == "*"
+}
+
 // by says who makes the request, for people.
 func (c *call) by() string {
 	if c.local != "" {
@@ -300,6 +307,10 @@ func (c *call) serve(path []string) {
 		methods = append(methods, rt.method)
 		if rt.method == c.r.Method {
 			c.params = params
+			if c.r.URL.Query().Has("view") && !rt.zoned() {
+				c.fail(rt, &problem{status: http.StatusBadRequest, text: "?view= is for the paths of one zone: leave it out", shaped: true})
+				return
+			}
 			c.r.Body = http.MaxBytesReader(c.w, c.r.Body, maxBody)
 			if err := rt.do(c); err != nil {
 				c.fail(rt, err)

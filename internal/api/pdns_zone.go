@@ -61,7 +61,7 @@ func kindOf(v *zones.Snapshot, info *zoneInfo) string {
 
 func brief(v *zones.Snapshot, info *zoneInfo, full bool) pdnsBrief {
 	b := pdnsBrief{
-		ID: zoneID(v.Key), Name: wire.NameText(v.Apex), Kind: kindOf(v, info), Account: info.Account, Catalog: info.Catalog,
+		ID: zoneID(v.Key), Name: wire.NameText(v.Apex), Kind: kindOf(v, info), Account: info.Account,
 		Masters: mastersOf(v.Status.Primaries, info.Masters), Serial: serialOf(v.Zone),
 	}
 	b.URL = "/api/v1/servers/localhost/zones/" + b.ID
@@ -155,8 +155,9 @@ func appendBrief(dst []byte, b *zones.Summary, full bool) []byte {
 	case b.Notifies:
 		kind = "Master"
 	}
+	catalog := ""
 	if b.Catalog != nil {
-		info.Catalog = wire.NameText(b.Catalog)
+		catalog = wire.NameText(b.Catalog)
 	}
 	id := zoneID(b.Key)
 	dst = append(dst, '{')
@@ -165,7 +166,7 @@ func appendBrief(dst []byte, b *zones.Summary, full bool) []byte {
 	quoted("url", "/api/v1/servers/localhost/zones/"+id)
 	quoted("kind", kind)
 	quoted("account", info.Account)
-	quoted("catalog", info.Catalog)
+	quoted("catalog", catalog)
 	dst = append(dst, `"masters":`...)
 	text, _ := json.Marshal(mastersOf(b.Primaries, info.Masters))
 	dst = append(append(dst, text...), ',')
@@ -217,8 +218,7 @@ func (c *call) sendZone(status int, v *zones.Snapshot, sets bool, name, typ stri
 		),
 		SOAEdit:    info.SOAEdit,
 		SOAEditAPI: info.SOAEditAPI,
-		NSEC3Param: info.NSEC3Param,
-		Narrow:     info.Narrow,
+		NSEC3Param: nsec3Param(v.Served),
 		APIRectify: info.APIRectify != nil &&
 			*info.APIRectify,
 		PrimaryKey: append([]string{}, info.PrimaryKey...),
@@ -322,6 +322,9 @@ func pdnsZoneAdd(c *call) error {
 	if err := c.describe(d, spec, &info); err != nil {
 		return err
 	}
+	if err := settled(d, "", ""); err != nil {
+		return err
+	}
 	if _, given := d["soa_edit_api"].(string); !given {
 		info.SOAEditAPI = "DEFAULT"
 	}
@@ -346,6 +349,35 @@ func pdnsZoneAdd(c *call) error {
 	return c.sendZone(http.StatusCreated, &v, sets, "", "")
 }
 
+// settled refuses what a request says of a zone that the configuration alone says, unless it is so already: what GET
+// gave may be sent back. param and catalog are how it is.
+func settled(d document, param, catalog string) error {
+	if text, there := d.has("nsec3param"); there && text != param {
+		return invalid(fmt.Sprintf("nsec3param: it is %q here, and is not changed by the API: "+
+			"write dnssec: {denial: nsec3} at the zone in the configuration, or in a template", param))
+	}
+	if narrow, _ := d.flag("nsec3narrow"); narrow {
+		return invalid("nsec3narrow: it is not there: write dnssec: {denial: compact} at the zone in the configuration, or in a template")
+	}
+	if text, there := d.has("catalog"); there && !strings.EqualFold(strings.TrimSuffix(text, "."), strings.TrimSuffix(catalog, ".")) {
+		return invalid(fmt.Sprintf("catalog: it is %q here, and is not changed by the API: "+
+			"the configuration says which zones a catalog has", catalog))
+	}
+	return nil
+}
+
+// nsec3Param returns the NSEC3 parameters of a zone as it is served; empty: there are none.
+func nsec3Param(z *zone.Zone) (text string) {
+	if z == nil {
+		return ""
+	}
+	var set zone.Unpacked
+	if z.UnpackType(&set, z.Root(), wire.TypeNSEC3PARAM) && len(set.Data) > 0 {
+		text = contentOf(wire.TypeNSEC3PARAM, set.Data[0])
+	}
+	return text
+}
+
 // describe reads what a request says of a zone as a whole.
 func (c *call) describe(d document, spec *ZoneSpec, info *zoneInfo) (err error) {
 	var texts []string
@@ -363,7 +395,7 @@ func (c *call) describe(d document, spec *ZoneSpec, info *zoneInfo) (err error) 
 	}
 	for key, to := range map[string]*string{
 		"account": &info.Account, "soa_edit_api": &info.SOAEditAPI,
-		"soa_edit": &info.SOAEdit, "catalog": &info.Catalog,
+		"soa_edit": &info.SOAEdit,
 	} {
 		if text, there := d.has(key); there {
 			*to = text
@@ -569,6 +601,9 @@ func pdnsZoneSet(c *call) error {
 	spec := &ZoneSpec{Apex: v.Apex, Qualifier: v.Qualifier, Signed: v.Status.Signing != nil}
 	was := *spec
 	if err := c.describe(d, spec, &info); err != nil {
+		return err
+	}
+	if err := settled(d, nsec3Param(v.Served), v.Status.Catalog); err != nil {
 		return err
 	}
 	if info.Kind == "Slave" && len(spec.Primaries) == 0 && v.Status.Role == "secondary" {

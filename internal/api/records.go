@@ -2,7 +2,9 @@ package api
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -345,9 +347,36 @@ func (c *call) find(id string) (zones.Snapshot, error) {
 	if err != nil {
 		return zones.Snapshot{}, err
 	}
+	if q := c.r.URL.Query(); q.Has("view") {
+		if key, err = c.inView(key, q.Get("view")); err != nil {
+			return zones.Snapshot{}, err
+		}
+	}
 	v, ok := c.zones.Snapshot(key)
 	if !ok || !c.sees(v.Apex) {
 		return v, notFound()
 	}
 	return v, nil
+}
+
+// inView returns the key of the zone that a view sees; with view empty it has to be the only one of its name. The
+// key that is asked for is of that zone, or says no more than its name.
+func (c *call) inView(asked []byte, view string) ([]byte, error) {
+	apex := store.Apex(asked)
+	if !c.sees(apex) {
+		return nil, notFound()
+	}
+	key, err := c.zones.Key(apex, view)
+	var several *zones.SeveralError
+	switch {
+	case errors.As(err, &several) && c.local == "":
+		return nil, invalid("the zone exists in several views: choose one with ?view=, of " + strings.Join(several.Views, ", "))
+	case errors.As(err, &several):
+		return nil, invalid(err.Error())
+	case err != nil:
+		return nil, &problem{status: http.StatusNotFound, text: err.Error()}
+	case len(asked) > len(apex) && !bytes.Equal(asked, key):
+		return nil, invalid("the id of the zone says another view than ?view=: leave one of them out")
+	}
+	return key, nil
 }

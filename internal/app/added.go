@@ -237,13 +237,18 @@ func (a *App) RemoveZone(name, view string, purge bool) (any, error) {
 		return nil, fmt.Errorf("zone %s: %w", name, err)
 	}
 	apex = wire.Lower(nil, apex)
+	return a.removeZone(name, apex, purge, func(c *config.Config) (int, error) { return a.findAdded(c, name, view, apex) })
+}
+
+// removeZone removes the zone that find has the index of.
+func (a *App) removeZone(name string, apex []byte, purge bool, find func(*config.Config) (int, error)) (any, error) {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	now, text, err := a.addedNow()
 	if err != nil {
 		return nil, fmt.Errorf("zone %s: %w", name, err)
 	}
-	i, err := a.findAdded(now, name, view, apex)
+	i, err := find(now)
 	if err != nil {
 		return nil, err
 	}
@@ -275,11 +280,26 @@ func (a *App) findAdded(c *config.Config, name, view string, apex []byte) (int, 
 		switch {
 		case !wire.EqualFold(c.Zones[i].Name, apex), view != "" && (views == nil || !slices.Contains(views[i], view)):
 		case found >= 0:
-			return 0, fmt.Errorf("zone %s exists in several views: choose one with --view", name)
+			names := slices.Concat(views[found], views[i])
+			slices.Sort(names)
+			return 0, fmt.Errorf("zone %s: %w", name, &zones.SeveralError{Views: slices.Compact(names)})
 		default:
 			found = i
 		}
 	}
+	return a.removable(c, name, apex, found)
+}
+
+// addedOf is as findAdded, of the zone of a key.
+func (a *App) addedOf(c *config.Config, name string, key []byte) (int, error) {
+	found := slices.IndexFunc(c.Zones, func(z config.Zone) bool {
+		return bytes.Equal(store.Key(wire.Lower(nil, z.Name), z.Qualifier()), key)
+	})
+	return a.removable(c, name, store.Apex(key), found)
+}
+
+// removable returns the index of a zone, -1 if it is in no file, or why a command cannot remove it.
+func (a *App) removable(c *config.Config, name string, apex []byte, found int) (int, error) {
 	switch {
 	case found >= 0 && c.Added(found):
 		return found, nil

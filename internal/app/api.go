@@ -205,7 +205,9 @@ func keepRest(z *config.AddedZone, had *config.Zone, keyed bool) {
 // DropZone implements [api.Host].
 func (h apiHost) DropZone(by string, key []byte) error {
 	apex := store.Apex(key)
-	if _, err := h.RemoveZone(wire.NameText(apex), string(key[len(apex):]), true); err != nil {
+	name := wire.NameText(apex)
+	this := func(c *config.Config) (int, error) { return h.addedOf(c, name, key) }
+	if _, err := h.removeZone(name, apex, true, this); err != nil {
 		return err
 	}
 	h.did(by, apex, "zone removed by the API")

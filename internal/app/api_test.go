@@ -118,6 +118,35 @@ func TestAPIZones(t *testing.T) {
 	}
 }
 
+// TestAPIViews: where views have zones of their own of a name, ?view= chooses, in both APIs, and is never ignored.
+func TestAPIViews(t *testing.T) {
+	r := start(t, "", "state")
+	r.write("v.zone", "$TTL 60\n@ SOA ns.v.test. h 1 2 3 4 5\n@ NS ns.v.test.\nns A 192.0.2.1\n")
+	r.write("port53.yaml", "role: authoritative\nlisten: [\"127.0.0.1:0\"]\ncontrol: {socket: control.sock}\n"+
+		apiConfig(map[string]string{"admin": `{zone: "*", verbs: [admin]}`})+
+		"views: [{name: inside, match: {clients: [10.0.0.0/8]}}]\n"+
+		"zones: [{name: v.test, file: v.zone}, {name: v.test, file: v.zone, views: inside}]\n")
+	r.end()
+	if err := r.serve(io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	const set = `{"rrsets":[{"name":"a.v.test.","type":"A","ttl":60,"changetype":"REPLACE","records":[{"content":"192.0.2.7"}]}]}`
+	const own = `{"changes":[{"change":"replace","name":"b.v.test.","type":"A","ttl":60,"records":[{"content":"192.0.2.8"}]}]}`
+	const there, in, out = pdnsZones + "/v.test.", `"192.0.2.7"`, `!"192.0.2.7"`
+	r.expect("admin", "PATCH", there+"?view=inside", set, 204)
+	r.expect("admin", "GET", there, "", 200, out)
+	r.expect("admin", "GET", there+"?view=default", "", 200, out)
+	r.expect("admin", "GET", there+".inside", "", 200, in)
+	r.expect("admin", "PATCH", "/v1/zones/v.test/records?view=inside", own, 200)
+	r.expect("admin", "GET", "/v1/zones/v.test/records", "", 200, "!192.0.2.8")
+	r.expect("admin", "GET", "/v1/zones/v.test..inside/records?view=inside", "", 200, "192.0.2.8")
+	r.expect("admin", "GET", "/v1/zones/v.test..inside/records?view=default", "", 422, "leave one of them out")
+	r.expect("admin", "GET", "/v1/zones/v.test/records?view=", "", 422, "?view=, of default, inside", "!--view")
+	r.expect("admin", "POST", "/v1/zones/v.test/undo?view=nowhere", "{}", 404)
+	r.expect("admin", "GET", "/v1/zones?view=inside", "", 400, "?view= is for")
+	r.expect("admin", "DELETE", there, "", 422, "is in the configuration", "!--view")
+}
+
 // TestAPIDialect: where PowerDNS does otherwise, and is meant to (docs/DIALECT.md).
 func TestAPIDialect(t *testing.T) {
 	r := start(t, apiConfig(map[string]string{"admin": `{zone: "*", verbs: [admin]}`}), "state")
@@ -153,6 +182,17 @@ func TestAPIDialect(t *testing.T) {
 		{"GET", zone, "", 200, `"serial":4`},
 		{"POST", zone + "/metadata", `{"kind":"ALLOW-AXFR-FROM","metadata":["0.0.0.0/0"]}`, 201, ""},
 		{"PATCH", zone, set(`"changetype":"REPLACE","ttl":60,"records":[{"content":"192.0.2.1","set-ptr":true}]`), 422, "set-ptr is not there"},
+		{"PUT", zone, `{"catalog":"cat.test."}`, 422, "catalog: it is"},
+		{"PUT", zone, `{"catalog":"made.test."}`, 422, "catalog: it is"},
+		{"PUT", zone, `{"nsec3narrow":true}`, 422, "nsec3narrow: it is not there"},
+		{"PUT", zone, `{"catalog":"","nsec3param":"","nsec3narrow":false}`, 204, ""},
+		{"POST", pdnsZones, `{"name":"three.","kind":"Native","dnssec":true,"nsec3param":"1 0 0 -","nameservers":["ns1.x."]}`, 422, "denial: nsec3"},
+		{"POST", pdnsZones, `{"name":"mem.","kind":"Native","catalog":"cat.test.","nameservers":["ns1.x."]}`, 422, "catalog: it is"},
+		{"GET", zone + "/export?view=default", "", 200, "SOA"},
+		{"GET", zone + "?view=nowhere", "", 404, ""},
+		{"PATCH", zone + "?view=nowhere", set(`"changetype":"REPLACE","ttl":60,` + records), 404, ""},
+		{"DELETE", zone + "?view=nowhere", "", 404, ""},
+		{"POST", pdnsZones + "?view=default", `{"name":"v.","kind":"Native","nameservers":["ns1.x."]}`, 400, "?view= is for"},
 		{"POST", "/api/v1/servers/localhost/autoprimaries", `{"ip":"192.0.2.1","nameserver":"ns."}`, 422, "consume a catalog"},
 	} {
 		r.expect("admin", c.method, c.path, c.body, c.status, c.text)

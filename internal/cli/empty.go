@@ -73,7 +73,7 @@ func refuseEmpty(cmd *cobra.Command) {
 func filledArguments(args []string) error {
 	for i, arg := range args {
 		if strings.TrimSpace(arg) == "" {
-			return fmt.Errorf(`argument %d is empty: write a value; an empty character string of a record is '""', with both kinds of quotes`,
+			return fmt.Errorf(`argument %d is empty: write a value; an empty character string of a record is '""', in both quotes`,
 				i+1)
 		}
 	}

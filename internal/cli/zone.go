@@ -339,9 +339,18 @@ func guessOrigin(file string) ([]byte, error) {
 	return wire.ParseName(base)
 }
 
+// parseZone reads the name of a zone on the command line.
+func parseZone(name string) ([]byte, error) {
+	n, err := wire.ParseName(name)
+	if apex, view, isID := strings.Cut(name, ".."); err != nil && isID && apex != "" && view != "" {
+		err = fmt.Errorf("this is the zone's id in the API: write %s --view %s", apex, view)
+	}
+	return n, err
+}
+
 // zoneQuery returns the part of a control request that names a zone, and perhaps a view that has it.
 func zoneQuery(name, view string) (string, error) {
-	n, err := wire.ParseName(name)
+	n, err := parseZone(name)
 	if err != nil {
 		return "", err
 	}

@@ -73,23 +73,39 @@ type (
 	}
 )
 
-// zonePath returns the path of a zone in the API, and its name in lower case.
-func zonePath(name string) (path string, apex []byte, err error) {
-	if apex, err = wire.ParseName(name); err != nil {
-		return "", nil, failure(exitUsage, "", "zone %s: %v", name, err)
+// A zoneAt is where the API has a zone.
+type zoneAt struct {
+	apex []byte // in lower case
+	view string // empty: the zone has to be the only one of its name
+}
+
+func newZoneAt(name, view string) (zoneAt, error) {
+	apex, err := parseZone(name)
+	if err != nil {
+		return zoneAt{}, failure(exitUsage, "", "zone %s: %v", name, err)
 	}
-	apex = wire.Lower(nil, apex)
-	return "/v1/zones/" + url.PathEscape(wire.NameText(apex)), apex, nil
+	return zoneAt{wire.Lower(nil, apex), view}, nil
+}
+
+// path returns the path of what is below the zone, with its query.
+func (z *zoneAt) path(below string, query url.Values) string {
+	if query == nil {
+		query = url.Values{}
+	}
+	query.Set("view", z.view)
+	return "/v1/zones/" + url.PathEscape(wire.NameText(z.apex)) + below + "?" + query.Encode()
 }
 
 // pageSize is how many sets are asked for at once.
 const pageSize = 10_000
 
 // recordsOf returns all sets of a zone, and the version that they are of.
-func recordsOf(ctx context.Context, socket, path, at string) (all apiRecords, tag string, err error) {
+func recordsOf(ctx context.Context, socket string, z *zoneAt, at string) (all apiRecords, tag string, err error) {
 	for {
 		var page apiRecords
-		where := fmt.Sprintf("%s/records?limit=%d&offset=%d&at=%s", path, pageSize, len(all.Sets), url.QueryEscape(at))
+		where := z.path("/records", url.Values{
+			"limit": {strconv.Itoa(pageSize)}, "offset": {strconv.Itoa(len(all.Sets))}, "at": {at},
+		})
 		t, err := console.CallAPI(ctx, socket, "GET", where, "", nil, &page)
 		switch {
 		case err != nil:
@@ -164,7 +180,7 @@ func countable(typ, content string) string {
 }
 
 func newZonePlan(s *streams, apply bool) *cobra.Command {
-	var file, socket string
+	var file, socket, view string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "plan NAME FILE",
@@ -182,7 +198,11 @@ or a warning, 2 no server was reached.`,
 			"s/192.0.2.1/192.0.2.9/ | port53 zone plan example.com -",
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.planZone(cmd.Context(), file, socket, args[0], args[1], apply, asJSON)
+			where, err := newZoneAt(args[0], view)
+			if err != nil {
+				return err
+			}
+			return s.planZone(cmd.Context(), file, socket, &where, args[1], apply, asJSON)
 		},
 	}
 	if apply {
@@ -199,15 +219,12 @@ Exit codes: 0 done, 1 refused, 2 no server was reached.`
 		cmd.Example = "  port53 zone apply example.com example.com.zone"
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	viewFlag(cmd, &view)
 	socketFlags(cmd, &file, &socket)
 	return cmd
 }
 
-func (s *streams) planZone(ctx context.Context, file, socket, name, path string, apply, asJSON bool) error {
-	where, apex, err := zonePath(name)
-	if err != nil {
-		return err
-	}
+func (s *streams) planZone(ctx context.Context, file, socket string, where *zoneAt, path string, apply, asJSON bool) error {
 	in := s.in
 	if path != "-" {
 		f, err := os.Open(path)
@@ -217,7 +234,7 @@ func (s *streams) planZone(ctx context.Context, file, socket, name, path string,
 		defer f.Close()
 		in = f
 	}
-	want, outside, err := readWanted(in, path, apex)
+	want, outside, err := readWanted(in, path, where.apex)
 	if err != nil {
 		return failure(exitUsage, "port53 zone check says more", "%v", err)
 	}
@@ -249,10 +266,10 @@ func (s *streams) planZone(ctx context.Context, file, socket, name, path string,
 		}
 		request := map[string]any{"changes": changes}
 		if apply {
-			_, err = console.CallAPI(ctx, at, "PATCH", where+"/records", tag, request, &done)
+			_, err = console.CallAPI(ctx, at, "PATCH", where.path("/records", nil), tag, request, &done)
 			return err
 		}
-		_, err = console.CallAPI(ctx, at, "POST", where+"/plan", tag, request, &plan)
+		_, err = console.CallAPI(ctx, at, "POST", where.path("/plan", nil), tag, request, &plan)
 		return err
 	})
 	switch {
@@ -318,7 +335,7 @@ func (s *streams) printPlan(p *apiPlan, asJSON bool) error {
 }
 
 func newZoneUndo(s *streams) *cobra.Command {
-	var file, socket, to string
+	var file, socket, view, to string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "undo NAME [--to SERIAL|TIME]",
@@ -332,7 +349,7 @@ Exit codes: 0 done, 1 refused, 2 no server was reached.`,
 			"example.com --to 2026-11-30T12:00:00Z",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			where, _, err := zonePath(args[0])
+			where, err := newZoneAt(args[0], view)
 			if err != nil {
 				return err
 			}
@@ -344,7 +361,7 @@ Exit codes: 0 done, 1 refused, 2 no server was reached.`,
 			}
 			var done apiEdited
 			err = reach(cmd.Context(), file, socket, func(ctx context.Context, at string) error {
-				_, err := console.CallAPI(ctx, at, "POST", where+"/undo", "", request, &done)
+				_, err := console.CallAPI(ctx, at, "POST", where.path("/undo", nil), "", request, &done)
 				return err
 			})
 			if err != nil {
@@ -355,12 +372,13 @@ Exit codes: 0 done, 1 refused, 2 no server was reached.`,
 	}
 	cmd.Flags().StringVar(&to, "to", "", "the version's serial, or a time such as 2026-11-30T12:00:00Z")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	viewFlag(cmd, &view)
 	socketFlags(cmd, &file, &socket)
 	return cmd
 }
 
 func newZoneHistory(s *streams) *cobra.Command {
-	var file, socket string
+	var file, socket, view string
 	var limit int
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -374,13 +392,13 @@ Exit codes: 0 printed, 1 refused, 2 no server was reached.`,
 		Example: "  port53 zone history example.com\n  port53 zone history example.com --limit 1 --json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			where, _, err := zonePath(args[0])
+			where, err := newZoneAt(args[0], view)
 			if err != nil {
 				return err
 			}
 			var h apiHistory
 			err = reach(cmd.Context(), file, socket, func(ctx context.Context, at string) error {
-				_, err := console.CallAPI(ctx, at, "GET", fmt.Sprintf("%s/history?limit=%d", where, limit), "", nil, &h)
+				_, err := console.CallAPI(ctx, at, "GET", where.path("/history", url.Values{"limit": {strconv.Itoa(limit)}}), "", nil, &h)
 				return err
 			})
 			if err != nil {
@@ -416,12 +434,13 @@ Exit codes: 0 printed, 1 refused, 2 no server was reached.`,
 	}
 	cmd.Flags().IntVar(&limit, "limit", 100, "how many changes to print at most")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	viewFlag(cmd, &view)
 	socketFlags(cmd, &file, &socket)
 	return cmd
 }
 
 func newZoneShow(s *streams) *cobra.Command {
-	var file, socket, at string
+	var file, socket, view, at string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show NAME [--at SERIAL|TIME]",
@@ -435,13 +454,13 @@ Exit codes: 0 printed, 1 refused, 2 no server was reached.`,
 		Example: "  port53 zone show example.com\n  port53 zone show example.com --at 2026113007 | diff - <(port53 zone show example.com)",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			where, _, err := zonePath(args[0])
+			where, err := newZoneAt(args[0], view)
 			if err != nil {
 				return err
 			}
 			var all apiRecords
 			err = reach(cmd.Context(), file, socket, func(ctx context.Context, socket string) (err error) {
-				all, _, err = recordsOf(ctx, socket, where, at)
+				all, _, err = recordsOf(ctx, socket, &where, at)
 				return err
 			})
 			if err != nil {
@@ -465,6 +484,7 @@ Exit codes: 0 printed, 1 refused, 2 no server was reached.`,
 	}
 	cmd.Flags().StringVar(&at, "at", "", "the version's serial, or a time such as 2026-11-30T12:00:00Z")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	viewFlag(cmd, &view)
 	socketFlags(cmd, &file, &socket)
 	return cmd
 }

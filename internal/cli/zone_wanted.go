@@ -49,19 +49,19 @@ func readWanted(r io.Reader, name string, apex []byte) (all wanted, outside []st
 }
 
 // leaveOut takes out of a file what the server makes itself of a zone that it signs: an export has it.
-func (w wanted) leaveOut(ctx context.Context, socket, path string, have []apiSet) error {
+func (w wanted) leaveOut(ctx context.Context, socket string, z *zoneAt, have []apiSet) error {
 	var zone struct {
 		Signing  *struct{} `json:"signing"`
 		Editable bool      `json:"editable"`
 	}
-	if _, err := console.CallAPI(ctx, socket, "GET", path, "", nil, &zone); err != nil || zone.Signing == nil || !zone.Editable {
+	if _, err := console.CallAPI(ctx, socket, "GET", z.path("", nil), "", nil, &zone); err != nil || zone.Signing == nil || !zone.Editable {
 		return err
 	}
 	var keys []struct {
 		DNSKEY string   `json:"dnskey"`
 		DS     []string `json:"ds"`
 	}
-	if _, err := console.CallAPI(ctx, socket, "GET", path+"/keys", "", nil, &keys); err != nil {
+	if _, err := console.CallAPI(ctx, socket, "GET", z.path("/keys", nil), "", nil, &keys); err != nil {
 		return err
 	}
 	squeeze := func(text string) string { return strings.ToLower(strings.Join(strings.Fields(text), "")) }

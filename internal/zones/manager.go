@@ -169,7 +169,15 @@ func (m *Manager) Key(apex []byte, view string) ([]byte, error) {
 	}
 	names := slices.Concat(views...)
 	slices.Sort(names)
-	return nil, fmt.Errorf("the zone exists in several views: choose one with --view, of %s", strings.Join(names, ", "))
+	return nil, &SeveralError{Views: names}
+}
+
+// A SeveralError is that views have zones of their own of a name, and none of them was chosen.
+type SeveralError struct{ Views []string }
+
+// Error says what to write on the command line.
+func (e *SeveralError) Error() string {
+	return "the zone exists in several views: choose one with --view, of " + strings.Join(e.Views, ", ")
 }
 
 // all returns the zones, in no order.
