@@ -10,6 +10,7 @@ import (
 	"port53/internal/event"
 	"port53/internal/filter"
 	"port53/internal/policy"
+	"port53/internal/resolver"
 	"port53/internal/rpz"
 	"port53/internal/server"
 	"port53/internal/telemetry"
@@ -190,6 +191,7 @@ func (w *worker) alias(r *Recursion, a alias) int {
 	p.recursion, p.alias = r, &a
 	req := w.request()
 	req.Name, req.Waiter, req.Arrived = a.target, p, p.arrived
+	req.Stale = r.Stale && r.hasStale(&req)
 	r.Resolver.Ask(&req)
 	return server.Pending
 }
@@ -207,10 +209,26 @@ func (w *worker) appendAlias(a *alias) bool {
 	return w.appendRecord(wire.Answer, a.owner, wire.TypeCNAME, a.ttl, a.target)
 }
 
-// renamed makes the reply of an alias and the answer to the question for what it leads to.
-func (w *worker) renamed(to *alias, a *cache.Answer) int {
+// hasStale reports whether there is an answer that has expired to what is requested.
+func (r *Recursion) hasStale(req *resolver.Request) bool {
+	now := r.Cache.Now()
+	if hit, ok := r.Cache.Answer(r.Config.Key(req.Name, req.Type, req.Wants), now, nil); ok {
+		return hit.Stale
+	}
+	return r.Resolver.HasVariant(r.Config, req.Name, req.Type, req.Wants, now)
+}
+
+// renamed makes the reply of an alias and the answer to the question for what it leads to, which has expired if
+// it is stale.
+func (w *worker) renamed(to *alias, a *cache.Answer, stale bool) int {
 	b, m := &w.builder, &w.message
 	w.ede, w.edeText, w.path, w.list, w.line = to.ede, to.text, event.Policy, to.list, to.line
+	if stale {
+		w.record.Stale()
+		if w.ede < 0 {
+			w.ede = wire.EDEStaleAnswer
+		}
+	}
 	w.policed, w.rule = to.rule != "", to.rule
 	msg := wire.AppendQuery(nil, 0, wire.FlagQR, to.target, w.query.Type)
 	binary.BigEndian.PutUint16(msg[6:], a.Counts[wire.Answer])

@@ -298,7 +298,7 @@ func (p *pending) Answer(a *cache.Answer, text string) {
 	p.reply(func(w *worker) int {
 		w.path = event.Miss
 		if a.Rcode == wire.ServFail {
-			if p.recursion.Stale && a.Security != cache.Bogus && p.alias == nil {
+			if p.recursion.Stale && a.Security != cache.Bogus {
 				if n, ok := p.fromStale(w); ok {
 					return n
 				}
@@ -307,7 +307,7 @@ func (p *pending) Answer(a *cache.Answer, text string) {
 			return w.fail(wire.ServFail, int(a.EDE))
 		}
 		if p.alias != nil {
-			return w.renamed(p.alias, a)
+			return w.renamed(p.alias, a, false)
 		}
 		hit := cache.Hit{N: len(a.Body), Flags: a.Flags, Rcode: a.Rcode, Counts: a.Counts, EDE: a.EDE, Security: a.Security, TTL: a.TTL}
 		copy(w.builder.Rest(), a.Body)
@@ -336,6 +336,13 @@ func (p *pending) Drop() {
 
 // fromStale answers from what has expired, if it is still there.
 func (p *pending) fromStale(w *worker) (int, bool) {
+	if p.alias != nil {
+		a := p.recursion.Resolver.Stale(p.recursion.Config, p.alias.target, w.query.Type, w.wants(p.recursion))
+		if a == nil {
+			return 0, false
+		}
+		return w.renamed(p.alias, a, true), true
+	}
 	key := p.recursion.Config.Key(w.query.Name.Name(), w.query.Type, w.wants(p.recursion))
 	hit, ok := p.recursion.Cache.Answer(key, p.recursion.Cache.Now(), w.builder.Rest())
 	if !ok {

@@ -305,7 +305,7 @@ func (sub *Subject) generation(s *dnstest.Setup, recursion *engine.Recursion) en
 	g.Why = engine.Why{Record: sub.why.Record(), Tell: true}
 	g.Identity.NSID = nsid(s.Text("nsid", ""))
 	if rules := s.Words("rpz"); len(rules) > 0 {
-		g.RPZ = sub.policy(rules, s.Bool("rpz-wait", true))
+		g.RPZ = sub.policy(rules, s.Bool("rpz-wait", true), uint32(s.Int("rpz-max-ttl", 5)))
 	}
 	if acl := sub.acl(s, "allow"); acl != nil {
 		g.Access = &policy.Access{Recurse: acl}
@@ -314,15 +314,15 @@ func (sub *Subject) generation(s *dnstest.Setup, recursion *engine.Recursion) en
 }
 
 // policy returns a response policy zone of some rules, each a setting "rpz OWNER TYPE DATA", with setting "rpz-wait
-// off" one that waits for no servers.
-func (sub *Subject) policy(rules [][]string, wait bool) *rpz.Policy {
+// off" one that waits for no servers, and with "rpz-max-ttl" with answers that live as long.
+func (sub *Subject) policy(rules [][]string, wait bool, maxTTL uint32) *rpz.Policy {
 	text := "$TTL 60\n@ SOA ns.invalid. nobody.invalid. 1 3600 1200 604800 60\n@ NS ns.invalid.\n"
 	for _, words := range rules {
 		text += strings.Join(words, " ") + "\n"
 	}
 	return &rpz.Policy{Zones: []*rpz.Zone{{
 		Name: []byte("\x06policy\x00"), Served: zone.NewServed(dnstest.Zone(sub.t, "policy.", text)), Override: rpz.Given,
-		MaxTTL: 5, BreakDNSSEC: true, WaitServers: wait, EDE: -1, Summary: new(rpz.Summary),
+		MaxTTL: maxTTL, BreakDNSSEC: true, WaitServers: wait, EDE: -1, Summary: new(rpz.Summary),
 	}}}
 }
 
