@@ -323,6 +323,7 @@ func TestPassword(t *testing.T) {
 // cannot be kept does not count.
 func TestUsersRefused(t *testing.T) {
 	b := newBench(t)
+	zones, read := []string{"example.com"}, []string{"read"}
 	for name, u := range map[string]web.NewUser{
 		"no name":  {Role: "admin"},
 		"a blank":  {Name: "a b", Role: "admin"},
@@ -331,6 +332,10 @@ func TestUsersRefused(t *testing.T) {
 		"no verb":  {Name: "a", Grants: []web.Right{{Zones: []string{"*"}}}},
 		"bad zone": {Name: "a", Grants: []web.Right{{Zones: []string{".."}, Verbs: []string{"read"}}}},
 		"short":    {Name: "a", Role: "admin", Password: "short"},
+		"no names": {Name: "a", Grants: []web.Right{{Zones: zones, Names: []string{}, Verbs: read}}},
+		"no types": {Name: "a", Grants: []web.Right{{Zones: zones, Types: []string{}, Verbs: read}}},
+		"ended":    {Name: "a", Grants: []web.Right{{Zones: zones, Verbs: read, Until: "2001-01-01"}}},
+		"outside":  {Name: "a", Grants: []web.Right{{Zones: zones, Names: []string{"www.example.org"}, Verbs: read}}},
 	} {
 		if _, err := b.s.AddUser("uid 0", u); err == nil {
 			t.Errorf("%s: the user is made", name)
