@@ -32,7 +32,11 @@ func Document() map[string]any {
 			}
 			path += "/" + part
 		}
-		for _, q := range r.doc.Query {
+		query := r.doc.Query
+		if r.zoned() {
+			query = append(slices.Clip(query), "view: the view whose zone it is, where several have a zone of the name")
+		}
+		for _, q := range query {
 			name, text, _ := strings.Cut(q, ": ")
 			params = append(
 				params,

@@ -578,6 +578,16 @@ func TestAPIDocument(t *testing.T) {
 		}
 		var got any
 		where := strings.NewReplacer("{zone}", "made.test").Replace(path)
+		wrong := http.StatusBadRequest // nothing passes over a view in silence
+		if strings.HasPrefix(path, "/v1/zones/{zone}") {
+			wrong = http.StatusNotFound
+		}
+		if params, _ := json.Marshal(get["parameters"]); bytes.Contains(params, []byte(`"name":"view"`)) != (wrong == http.StatusNotFound) {
+			t.Errorf("%s: parameters %s", path, params)
+		}
+		if !strings.HasSuffix(where, "}") {
+			r.expect("admin", "GET", where+"?view=nowhere", "", wrong)
+		}
 		if strings.Contains(where, "{") || path == "/v1/filters/test" || path == "/v1/zones/{zone}/signing" {
 			continue // there is no list, and the zone is not signed
 		}
