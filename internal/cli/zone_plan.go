@@ -209,7 +209,8 @@ or a warning, 2 no server was reached.`,
 		cmd.Use, cmd.Short = "apply NAME FILE", "Make a zone match a zone file"
 		cmd.Long = `port53 zone apply makes the changes that port53 zone plan shows: the running server's zone gets
 the content of the file, in one version with an increased serial, stored when the command returns.
-Of a zone that is signed here, signatures, proofs and the zone's own keys in the file are left out.
+If the server signs the zone, RRSIG, NSEC and NSEC3 records and the zone's own DNSKEY records in the
+file are ignored.
 If the zone changes while port53 zone apply runs, nothing is applied. Changes made between port53
 zone plan and port53 zone apply are not noticed: the zone gets the content of the file. Disabled
 records, and the comments of the PowerDNS-compatible API, are not in any file; they are kept.
@@ -445,8 +446,8 @@ func newZoneShow(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show NAME [--at SERIAL|TIME]",
 		Short: "Print a zone as it is now, or as it was",
-		Long: `port53 zone show prints a zone's records as in a zone file, without the DNSSEC records that this
-server adds: the current records, or those of the serial or time given with --at. Disabled
+		Long: `port53 zone show prints a zone's current records, or those of the serial or time given with --at,
+as in a zone file. DNSSEC records that this server adds are not printed. Disabled
 records, which the PowerDNS-compatible API stores but does not serve, are printed as comments.
 port53 zone export prints what is served, including signatures.
 
