@@ -40,7 +40,8 @@ file the server is a validating resolver for this machine, on loopback.
 SIGHUP, or port53 reload, rereads the configuration and changed zone files. SIGTERM and Ctrl-C
 stop the server once the queries received so far are answered, or when the time set in
 shutdown.drain has passed. Queries for a zone that cannot be loaded get SERVFAIL, and the other
-zones are served; if no zone can be loaded, port53 serve does not start.
+zones are served. If zones are configured, and each has a file with errors, port53 serve does not
+start.
 
 Similar: named, unbound, nsd, knotd, dnsmasq, pdns_recursor.`,
 		Example: `  port53 serve          # /etc/port53/port53.yaml; without that file, a resolver on 127.0.0.1 and ::1
