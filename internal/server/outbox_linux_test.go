@@ -98,7 +98,7 @@ func TestOutbox(t *testing.T) {
 				}
 				r.Close()
 			}
-			if put := len(all) - len(others); put < min(len(all)-togetherFrom+1, udpBatch) || put > 2*udpBatch {
+			if put := len(all) - len(others); put < min(len(all)-togetherFrom+1, udpBatch) {
 				t.Errorf("%s: %d of %d answers are put in", addr, put, len(all))
 			}
 			release()
@@ -109,6 +109,7 @@ func TestOutbox(t *testing.T) {
 				all[i].Close()
 			}
 			received(t, clients, n)
+			s.udpOwed.Wait() // what is sent is counted afterwards
 			if st := s.Stats().UDP; st.SendErrors != 0 || st.Sent != uint64(len(all)) {
 				t.Errorf("%s: %d of %d sent, %d errors", addr, st.Sent, len(all), st.SendErrors)
 			}
