@@ -43,6 +43,9 @@ func (s *Stage) Try(ctx context.Context, seed wire.Seed, have, plain *zone.Zone,
 	if s.foreign(plain, now) {
 		return nil
 	}
+	trial := *s
+	trial.From = "" // signing alone takes keys over
+	s = &trial
 	now = now.Round(0).UTC().Truncate(time.Second)
 	life, keys, err := s.open(now)
 	if err != nil || life.Unsigned || s.attach(life, keys) != nil {

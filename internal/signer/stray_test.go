@@ -77,4 +77,13 @@ func TestTry(t *testing.T) {
 	if keys, _, _ := signer.ReadKeys(s.Dir, s.Zone); len(keys) > 0 {
 		t.Error("a trial has made keys")
 	}
+	from := newStage(t, false, signer.NSEC)
+	at(t, from, nil, load(t, "example.", small), now)
+	s.From = from.Dir
+	if err := s.Try(context.Background(), 1, nil, load(t, "example.", small), now); err != nil {
+		t.Error(err)
+	}
+	if keys, _, _ := signer.ReadKeys(s.Dir, s.Zone); len(keys) > 0 {
+		t.Error("a trial has taken keys over")
+	}
 }
