@@ -55,6 +55,7 @@ func TestTry(t *testing.T) {
 		"DS without NS":               "www 60 A 192.0.2.1\nwww 60 " + ds,
 		"DS without NS, many names":   many + "www 60 A 192.0.2.1\nwww 60 " + ds,
 		"DS below a delegation":       "sub 60 NS ns.sub\nns.sub 60 A 192.0.2.2\nsub 60 " + ds + "x.sub 60 NS ns.sub\nx.sub 60 " + ds,
+		"below a delegation, many":    many + "sub 60 NS ns.sub\nns.sub 60 A 192.0.2.2\nx.sub 60 " + ds,
 		"a key of another algorithm":  "@ 60 DNSKEY " + string(wire.AppendRdataText(nil, wire.TypeDNSKEY, foreign.DNSKEY)) + "\n",
 		"many names, and all is well": many,
 	} {
