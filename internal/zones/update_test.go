@@ -301,6 +301,46 @@ func TestNothingLeftOutIsKept(t *testing.T) {
 	}
 }
 
+// TestLeftOutOfABatch has two updates wait for the same turn, of which one takes a signature along that is not in it: each has a
+// difference of its own.
+func TestLeftOutOfABatch(t *testing.T) {
+	kept := storetest.NewMemory()
+	held, release := make(chan struct{}), make(chan struct{})
+	s := newServer(t, zones.Options{Store: kept})
+	file := write(t, t.TempDir(), "test.zone", fmt.Sprintf(head, 1)+
+		"www 60 A 192.0.2.5\nwww 60 RRSIG A 13 2 60 20300101000000 20200101000000 1 test. AAAA\n")
+	apex := dnstest.Name(t, "test.")
+	s.load(zones.Source{Apex: apex, File: file, Updates: anything(t, "test.")})
+	first := true
+	kept.Watch(func(string) error {
+		if first {
+			first = false
+			close(held)
+			<-release
+		}
+		return nil
+	})
+	gone := appendChange(wire.AppendQuery(nil, 1, uint16(wire.OpcodeUpdate)<<11, apex, wire.TypeSOA),
+		dnstest.Name(t, "www.test."), wire.TypeA, wire.ClassANY, 0, nil)
+	gone[9] = 1
+	var all sync.WaitGroup
+	all.Go(func() { s.change(addHost(0), updater) })
+	<-held
+	for _, msg := range [][]byte{gone, addHost(1)} {
+		all.Go(func() {
+			if rcode := s.change(msg, updater); rcode != wire.NoError {
+				t.Error(rcode)
+			}
+		})
+	}
+	zones.AwaitWaiting(s.manager, apex, 2)
+	close(release)
+	all.Wait()
+	if deltas, err := s.manager.History(apex); err != nil || len(deltas) != 3 {
+		t.Errorf("%d differences, want 3: %v", len(deltas), err)
+	}
+}
+
 // TestOneBadOfABatch has a good and a bad update wait for the same turn: the good one is
 // carried out.
 func TestOneBadOfABatch(t *testing.T) {
